@@ -1,0 +1,1 @@
+"""Every byte in or out; adapters do not know each other."""

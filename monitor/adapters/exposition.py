@@ -1,0 +1,453 @@
+"""Decides what a scrape reads: Prometheus text format 0.0.4, every metric declared in the catalogue.
+
+Slices are thousands of series whose labels never change, so their lines are rendered once up to the value and
+written directly (tests/bench/bench_scrape.py compares this with the library's own writer). What the library
+knows best, the process and its garbage collector, comes from a `CollectorRegistry` into the same output.
+
+Two rules keep `increase()` honest. A slice that appears is shown at 0 for `hold_seconds` before it is shown
+at its value: a counter born at 50 never rose, as far as PromQL can tell. And a counter never falls: a
+correction that lowers a total would read as a restart, and all of it would be counted again; the series waits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from threading import Lock
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+
+from monitor import __version__
+from monitor.catalog import METRICS, PREFIX, SLICE_DECISIONS, SLICE_LABELS, SLICE_MOMENTS, Metric, MetricKind
+from monitor.core.records import UNKNOWN, IncidentState, Slice, SliceRow, SliceStanding, Verdict, View
+from monitor.core.slicing import slice_name
+from monitor.core.snapshot import MetricsSnapshot, SliceMoments
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+SERIES_MAX = 2_000
+"""Series a replica exposes by default: about 80 slices with windows. Fifty replicas at twice this
+is what a small Prometheus holds (200,000 series); half would leave no room for intersections."""
+
+HOLD_SECONDS = 30.0
+"""Two scrape intervals of 15 s: with one, a single late scrape would miss the 0."""
+
+OWN_SERIES = 5
+"""What `_write_own` adds at the end: versions, duration, cap, and what was left out for two reasons."""
+
+EVIDENCE_LEAST = 1e-9
+"""Floor of evidence before the logarithm: minus infinity cannot be drawn, and nobody acts on less."""
+
+SERIES_NAMES_MAX = 10_000
+"""Distinct counter names remembered; they are closed sets, so this only bounds a fault of ours."""
+
+_ERROR_TYPES = ("substitution", "deletion", "insertion")
+_SAMPLES = {sample: metric for metric in METRICS for sample in metric.sample_names()}
+_SERIES = re.compile(r"([a-z][a-z0-9_]*)(?:\{(.*)\})?", re.DOTALL)
+_LABEL = re.compile(r'([a-z_][a-z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
+
+
+class UndeclaredMetric(ValueError):
+    """A counter or gauge that the catalogue does not declare, or not with these labels."""
+
+
+class _ShownSlice:
+    """One slice with its lines rendered up to the value, and what was last shown of it."""
+
+    __slots__ = ("counters", "gap", "highest", "labels", "plain", "shown_at", "verdicts", "windows")
+
+    def __init__(self, labels: str) -> None:
+        self.labels = labels
+        self.counters = tuple(f"{PREFIX}{name}{{{labels}{extra}}} " for name, extra in _COUNTER_LINES)
+        self.plain = tuple(f"{PREFIX}{name}{{{labels}}} " for name in _PLAIN_DECISIONS)
+        self.gap = f'{PREFIX}slice_wer_gap_ratio{{{labels},window="all"}} '
+        self.verdicts = {
+            given: tuple(
+                f'{PREFIX}slice_verdict{{{labels},verdict="{verdict}"}} {int(verdict is given)}' for verdict in Verdict
+            )
+            for given in Verdict
+        }
+        self.windows: dict[str, str] = {}
+        self.highest: tuple[float, ...] = (0,) * len(self.counters)
+        self.shown_at: float | None = None
+        """When a scrape first showed it; None: not yet. Minus infinity: known from before, never held."""
+
+    def window(self, name: str) -> str:
+        line = self.windows.get(name)
+        if line is None:
+            line = self.windows[name] = f'{PREFIX}slice_wer_ratio{{{self.labels},window="{_escape(name)}"}} '
+        return line
+
+
+class Exposition:
+    """Writes scrapes; one instance serves all threads.
+
+    start       the snapshot restored at start-up: its series are not held at 0, they were shown before
+    configured  slices that the configuration names: kept when the cap is reached
+    strict      raise `UndeclaredMetric` for a name outside the catalogue (tests), rather than leave it out
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry | None = None,
+        series_max: int = SERIES_MAX,
+        hold_seconds: float = HOLD_SECONDS,
+        configured: Iterable[Slice] = (),
+        start: MetricsSnapshot | None = None,
+        build: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> None:
+        self._registry = registry
+        self._series_max = series_max
+        self._hold_seconds = hold_seconds
+        self._configured = frozenset(configured)
+        self._strict = strict
+        self._lock = Lock()
+        self._slices: dict[tuple[str, Slice], _ShownSlice] = {}
+        self._series: dict[str, tuple[Metric, str] | None] = {}
+        self._shown: dict[str, tuple[float, int]] = {}
+        """When each counter outside slices was first shown, and the highest value shown of it."""
+        self._collect_seconds = 0.0
+        versions = {"version": __version__, "normalizer": "", "aligner": "", **(build or {})}
+        self._build_line = f"{PREFIX}build_info{{{_labels(versions)}}} 1"
+        for moments in start.moments if start else ():
+            self._slice(moments).shown_at = -math.inf
+        if start is not None:
+            known = [*start.view.counters, *(series for series, _ in _derived_counters(start.view))]
+            self._shown.update((series, (-math.inf, 0)) for series in known)
+
+    def render(self, snapshot: MetricsSnapshot, now: float) -> bytes:
+        """The whole exposition. `now` is a clock in seconds that never runs backwards; it times the hold."""
+        with self._lock:
+            began = perf_counter()
+            process = generate_latest(self._registry) if self._registry is not None else b""
+            families: dict[str, list[str]] = {metric.name: [] for metric in METRICS}
+            undeclared = self._write_view(snapshot.view, families, now)
+            room = self._series_max - OWN_SERIES - process.count(b"\n") - sum(map(len, families.values()))
+            left_out = self._write_slices(snapshot, families, now, room)
+            self._write_own(families, left_out, undeclared)
+            lines = [
+                line
+                for metric in METRICS
+                if families[metric.name]
+                for line in (_HEADERS[metric.name], *_in_order(metric, families[metric.name]))
+            ]
+            written = ("\n".join(lines) + "\n").encode("utf-8", "replace") + process
+            self._collect_seconds = perf_counter() - began
+            return written
+
+    # ------------------------------------------------------------------------------------ pipeline
+    def _write_view(self, view: View, families: dict[str, list[str]], now: float) -> int:
+        """Counters, gauges, budget, configuration; returns how many series the catalogue does not declare."""
+        undeclared = 0
+        for series, count in chain(view.counters.items(), _derived_counters(view)):
+            declared = self._declared(series)
+            if declared is None or declared[0].kind is MetricKind.GAUGE:
+                undeclared += self._refuse(series)
+                continue
+            shown = self._settled(series, count, now) if declared[0].kind is MetricKind.COUNTER else count
+            families[declared[0].name].append(f"{declared[1]}{shown}")
+        gauges = {"event_watermark_timestamp_seconds": view.at, **view.gauges}
+        for series, value in gauges.items():
+            declared = self._declared(series)
+            if declared is None or declared[0].kind is MetricKind.COUNTER:
+                undeclared += self._refuse(series)
+                continue
+            families[declared[0].name].append(declared[1] + _number(value))
+        for customer, granted, spent in view.budget:
+            labels = _labels({"customer": customer})
+            families["false_page_budget_granted"].append(
+                f"{PREFIX}false_page_budget_granted{{{labels}}} {_number(granted)}"
+            )
+            if granted > 0:
+                families["false_page_budget_spent_ratio"].append(
+                    f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {_number(spent / granted)}"
+                )
+        if view.config_sha256:
+            labels = _labels({"sha256": view.config_sha256})
+            families["config_info"].append(f"{PREFIX}config_info{{{labels}}} 1")
+        return undeclared
+
+    def _settled(self, series: str, count: int, now: float) -> int:
+        """0 while the series is new, and never less than was shown before."""
+        shown_at, highest = self._shown.setdefault(series, (now, 0))
+        if now - shown_at >= self._hold_seconds and count > highest:
+            self._shown[series] = (shown_at, count)
+            return count
+        return highest
+
+    def _declared(self, series: str) -> tuple[Metric, str] | None:
+        """The metric of `name{label="value"}` and its line up to the value; None if not in the catalogue."""
+        if series not in self._series:
+            if len(self._series) >= SERIES_NAMES_MAX:
+                return None
+            self._series[series] = _match(series)
+        return self._series[series]
+
+    def _refuse(self, series: str) -> int:
+        if self._strict:
+            raise UndeclaredMetric(series)
+        return 1
+
+    # ------------------------------------------------------------------------------------ slices
+    def _write_slices(self, snapshot: MetricsSnapshot, families: dict[str, list[str]], now: float, room: int) -> int:
+        """Counters and decisions of as many slices as fit; returns the number of series left out."""
+        rows = {(row.customer, row.slice): row for row in snapshot.view.slices}
+        open_slices = self._write_incidents(snapshot, families)
+        room -= len(families["slice_incident_open"])
+        columns = [families[metric.name] for metric in SLICE_MOMENTS for _ in range(_width(metric))]
+        left_out = 0
+        for moments in self._by_priority(snapshot, open_slices, rows):
+            row = rows.get((moments.customer, slice_name(moments.slice)))
+            shown = self._slice(moments)
+            decisions = self._decision_lines(shown, row.standing if row is not None else None)
+            if left_out or len(columns) + len(decisions) > room:
+                left_out += len(columns) + len(decisions)
+                continue
+            room -= len(columns) + len(decisions)
+            values = self._values(shown, moments, now)
+            for column, line, value in zip(columns, shown.counters, values, strict=True):
+                column.append(f"{line}{value}")
+            for name, line in decisions:
+                families[name].append(line)
+        self._forget(snapshot)
+        return left_out
+
+    def _by_priority(
+        self,
+        snapshot: MetricsSnapshot,
+        open_slices: set[tuple[str, str]],
+        rows: Mapping[tuple[str, str], SliceRow],
+    ) -> list[SliceMoments]:
+        """Who stays at the cap: all traffic, incidents, configuration, what is already shown, the general."""
+
+        def rank(moments: SliceMoments) -> tuple[int, int, int, str, str]:
+            key = (moments.customer, moments.slice)
+            name = slice_name(moments.slice)
+            known = self._slices.get(key)
+            if not moments.slice:
+                first = 0
+            elif (moments.customer, name) in open_slices:
+                first = 1
+            elif moments.slice in self._configured:
+                first = 2
+            else:
+                first = 3 if known is not None and known.shown_at is not None else 4
+            return (first, len(moments.slice), -moments.traffic, moments.customer, name)
+
+        most = len(_COUNTER_LINES) + _DECISIONS_MOST
+        if len(snapshot.moments) * most + len(_HEADERS) < self._series_max:
+            return list(snapshot.moments)
+        return sorted(snapshot.moments, key=rank)
+
+    def _slice(self, moments: SliceMoments) -> _ShownSlice:
+        key = (moments.customer, moments.slice)
+        shown = self._slices.get(key)
+        if shown is None:
+            shown = self._slices[key] = _ShownSlice(slice_labels(*key))
+        return shown
+
+    def _values(self, shown: _ShownSlice, moments: SliceMoments, now: float) -> tuple[float, ...]:
+        if shown.shown_at is None:
+            shown.shown_at = now
+        if now - shown.shown_at < self._hold_seconds:
+            return shown.highest
+        current = (
+            moments.traffic,
+            moments.utterances,
+            moments.reference_words,
+            moments.substitutions,
+            moments.deletions,
+            moments.insertions,
+            moments.clusters,
+            moments.errors_squared,
+            moments.words_squared,
+            moments.errors_times_words,
+        )
+        shown.highest = tuple(map(max, shown.highest, current))
+        return shown.highest
+
+    def _forget(self, snapshot: MetricsSnapshot) -> None:
+        """Bound what is remembered of slices that the agent no longer has."""
+        if len(self._slices) <= max(4 * self._series_max, 2 * len(snapshot.moments)):
+            return
+        current = {(moments.customer, moments.slice) for moments in snapshot.moments}
+        self._slices = {key: shown for key, shown in self._slices.items() if key in current}
+
+    def _decision_lines(self, shown: _ShownSlice, standing: SliceStanding | None) -> list[tuple[str, str]]:
+        """(metric, line) of what DECIDE knows of the slice."""
+        if standing is None:
+            return []
+        lines = [("slice_verdict", line) for line in shown.verdicts[standing.verdict]]
+        for window, wer, _, _ in standing.windows:
+            lines.append(("slice_wer_ratio", shown.window(window) + _number(wer)))
+        if standing.gap is not None:
+            lines.append(("slice_wer_gap_ratio", shown.gap + _number(standing.gap)))
+        for name, line, value in zip(_PLAIN_DECISIONS, shown.plain, _plain_values(standing), strict=True):
+            if value is not None:
+                lines.append((name, line + _number(value)))
+        return lines
+
+    def _write_incidents(self, snapshot: MetricsSnapshot, families: dict[str, list[str]]) -> set[tuple[str, str]]:
+        """One series for each slice that an incident names; returns the slices of open ones."""
+        by_name = {(moments.customer, slice_name(moments.slice)): moments for moments in snapshot.moments}
+        latest = {transition.incident: transition for transition in snapshot.view.incidents}
+        states: dict[str, int] = {}
+        open_slices: set[tuple[str, str]] = set()
+        for transition in latest.values():
+            is_open = transition.state is not IncidentState.RESOLVED
+            for name in transition.slices:
+                key = (transition.customer, name)
+                moments = by_name.get(key)
+                labels = (
+                    self._slice(moments).labels
+                    if moments
+                    else _labels({"customer": transition.customer, "dimension": "slice", "group": name})
+                )
+                series = (
+                    f'{PREFIX}slice_incident_open{{{labels},kind="{transition.kind}",level="{transition.level}",'
+                    f'direction="{transition.direction}"}} '
+                )
+                states[series] = max(states.get(series, 0), int(is_open))
+                if is_open:
+                    open_slices.add(key)
+        families["slice_incident_open"].extend(f"{series}{state}" for series, state in states.items())
+        return open_slices
+
+    # ------------------------------------------------------------------------------------ own
+    def _write_own(self, families: dict[str, list[str]], left_out: int, undeclared: int) -> None:
+        families["build_info"].append(self._build_line)
+        own = {
+            "collect_duration_seconds": f" {_number(self._collect_seconds)}",
+            "exposition_series_max": f" {self._series_max}",
+        }
+        for name, value in own.items():
+            families[name].append(f"{PREFIX}{name}{value}")
+        families["exposition_series_left_out"].extend(
+            f'{PREFIX}exposition_series_left_out{{reason="{reason}"}} {count}'
+            for reason, count in (("cap", left_out), ("undeclared", undeclared))
+        )
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry of its own with the process and the garbage collector; never the library's global one."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def slice_labels(customer: str, slice_: Slice) -> str:
+    """The three labels that name a slice, rendered.
+
+    >>> slice_labels("acme", (("accent", "yoruba"), ("deployment", "clinical")))
+    'customer="acme",dimension="accent,deployment",group="yoruba,clinical"'
+    """
+    if not slice_:
+        return _labels({"customer": customer, "dimension": "all", "group": "all"})
+    values = [value for _, value in slice_]
+    if len(values) > 1:  # a comma inside a value must not make two intersections one
+        values = [value.replace("\\", "\\\\").replace(",", "\\,") for value in values]
+    return _labels({"customer": customer, "dimension": ",".join(name for name, _ in slice_), "group": ",".join(values)})
+
+
+# ------------------------------------------------------------------------------------------------ rendering
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
+
+
+def _escape(value: str) -> str:
+    """A label value in the text format. A lone surrogate, which UTF-8 cannot hold, is spelled out."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        value = value.encode("utf-8", "backslashreplace").decode()
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    """`str`, not `repr`: numpy's scalars must read as numbers, too."""
+    text = str(value)
+    return _NOT_FINITE.get(text, text)
+
+
+def _width(metric: Metric) -> int:
+    return len(_ERROR_TYPES) if "type" in metric.labels else 1
+
+
+def _match(series: str) -> tuple[Metric, str] | None:
+    matched = _SERIES.fullmatch(series)
+    if matched is None or matched[1] not in _SAMPLES:
+        return None
+    metric = _SAMPLES[matched[1]]
+    text = matched[2] or ""
+    found = list(_LABEL.finditer(text))
+    if sum(len(label[0]) for label in found) != len(text):
+        return None
+    expected = {*metric.labels, "le"} if matched[1].endswith("_bucket") else {*metric.labels}
+    if {label[1] for label in found} != expected:
+        return None
+    return metric, f"{PREFIX}{series} "
+
+
+def _in_order(metric: Metric, lines: list[str]) -> list[str]:
+    """Buckets of a histogram from small to large, then sum and count, as the format asks."""
+    if metric.kind is not MetricKind.HISTOGRAM:
+        return lines
+
+    def place(line: str) -> tuple[int, float]:
+        bound = re.search(r'le="([^"]*)"', line)
+        if bound is None:
+            return (1 if "_sum" in line else 2, 0.0)
+        return (0, math.inf if bound[1] == "+Inf" else float(bound[1]))
+
+    return sorted(lines, key=place)
+
+
+def _plain_values(standing: SliceStanding) -> tuple[float | None, ...]:
+    """Values of `_PLAIN_DECISIONS`, in that order."""
+    return (
+        standing.gap_low,
+        standing.gap_high,
+        math.log(max(standing.evidence, EVIDENCE_LEAST)),
+        int(standing.learning),
+        standing.detectable_gap,
+        standing.words_missing,
+        standing.last_reference_at,
+    )
+
+
+def _derived_counters(view: View) -> Iterator[tuple[str, int]]:
+    """Counters that the rows of slices already hold: words apart from WER, and traffic without a label."""
+    missing = dict.fromkeys(view.dimensions, 0)
+    for row in view.slices:
+        if row.depth == 0:
+            labels = _labels({"customer": row.customer})
+            yield f"hallucinated_words_total{{{labels}}}", row.hallucinated_words
+            yield f"strict_word_errors_total{{{labels}}}", row.strict_errors
+            yield f"strict_reference_words_total{{{labels}}}", row.strict_words
+        elif row.depth == 1:
+            dimension, _, value = row.slice.partition("=")
+            if value == UNKNOWN and dimension in missing:
+                missing[dimension] += row.transcripts
+    for dimension, count in missing.items():
+        yield f'label_missing_utterances_total{{dimension="{dimension}"}}', count
+
+
+_COUNTER_LINES: tuple[tuple[str, str], ...] = tuple(
+    (metric.name, extra)
+    for metric in SLICE_MOMENTS
+    for extra in ([f',type="{kind}"' for kind in _ERROR_TYPES] if "type" in metric.labels else [""])
+)
+_PLAIN_DECISIONS = tuple(metric.name for metric in SLICE_DECISIONS if metric.labels == SLICE_LABELS)
+_NOT_FINITE = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
+_DECISIONS_MOST = len(SLICE_DECISIONS) + len(Verdict) + 8
+"""An upper bound of a slice's decision series: its windows are at most eight."""
+_HEADERS = {
+    metric.name: f"# HELP {metric.full_name} {metric.help}\n# TYPE {metric.full_name} {metric.kind}"
+    for metric in METRICS
+}

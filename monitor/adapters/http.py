@@ -1,0 +1,97 @@
+"""Decides what each path of the metrics port shows: metrics, the status page, health, and the same as JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from monitor.adapters.exposition import CONTENT_TYPE, Exposition, process_registry
+from monitor.adapters.page import StatusPage, incidents_document, slices_document
+from monitor.adapters.wsgi_server import Query, Response, Route, ServeFailed, Server
+from monitor.core.snapshot import MetricsSnapshot
+
+__all__ = ["Health", "ServeFailed", "StatusServer", "routes"]
+
+Health: TypeAlias = tuple[bool, Mapping[str, object]]
+"""Whether all is well, and what is known about it."""
+
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+
+
+class StatusServer:
+    """Serves from construction until `close`. `get_snapshot` and `get_health` are called from many threads: they read
+    a value that is swapped by assignment, and never block.
+
+    exposition    by default one that knows the process, and takes the snapshot of this moment as already shown: it is
+                  what a restart restored
+    get_health    for `/healthz`: 503 where the process should be restarted
+    get_readiness for `/readyz`: 503 while nothing worth reading is there; the same as health by default
+
+    Raises ServeFailed if the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        get_snapshot: Callable[[], MetricsSnapshot],
+        *,
+        exposition: Exposition | None = None,
+        get_health: Callable[[], Health] = lambda: (True, {}),
+        get_readiness: Callable[[], Health] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        writer = exposition or Exposition(registry=process_registry(), start=get_snapshot())
+        self._server = Server(routes(get_snapshot, get_health, get_readiness or get_health, writer, clock), host, port)
+        self._server.start()
+
+    @property
+    def port(self) -> int:
+        """The port that was bound, where 0 was asked for."""
+        return self._server.port
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds the status page."""
+        return self._server.url
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def routes(
+    get_snapshot: Callable[[], MetricsSnapshot],
+    get_health: Callable[[], Health],
+    get_readiness: Callable[[], Health],
+    exposition: Exposition,
+    clock: Callable[[], float],
+) -> dict[str, Route]:
+    """Every path and what it answers."""
+    page = StatusPage()
+    page_headers = (("Content-Security-Policy", page.content_security_policy),)
+
+    def status_page(query: Query) -> Response:
+        body = page.render(get_snapshot().view, refresh="refresh" in query)
+        return Response("200 OK", HTML, body, page_headers)
+
+    def metrics(_: Query) -> Response:
+        return Response("200 OK", CONTENT_TYPE, exposition.render(get_snapshot(), clock()))
+
+    return {
+        "/": status_page,
+        "/metrics": metrics,
+        "/healthz": lambda _: _health(get_health()),
+        "/readyz": lambda _: _health(get_readiness()),
+        "/api/v1/slices": lambda _: Response("200 OK", JSON, slices_document(get_snapshot().view)),
+        "/api/v1/incidents": lambda _: Response("200 OK", JSON, incidents_document(get_snapshot().view)),
+    }
+
+
+def _health(health: Health) -> Response:
+    healthy, details = health
+    status = "200 OK" if healthy else "503 Service Unavailable"
+    return Response(status, JSON, msgspec.json.encode({"ok": healthy, **details}))

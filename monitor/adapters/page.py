@@ -1,0 +1,285 @@
+"""Decides what the status page at `/` says, and the same as JSON for programs.
+
+Server-rendered from one immutable `View`: no script, no external asset, no cookie. What is wrong comes first, and what
+is *not known* is as large as what is wrong: a slice with too few labels never looks like a good one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from markupsafe import Markup
+
+from monitor import __version__
+from monitor.adapters import plots
+from monitor.adapters.presentation import (
+    ALL_TRAFFIC,
+    Share,
+    Standing,
+    Story,
+    Tally,
+    by_concern,
+    counted,
+    customers,
+    environment,
+    interval,
+    machine_time,
+    parse_slice,
+    percent,
+    slice_words,
+    standing_of,
+    stories,
+    stylesheet,
+    tally,
+    unlabelled,
+    whole_percent,
+)
+from monitor.core.records import SliceRow, Transition, View
+
+ROWS_MAX = 300
+"""Slices on the page for each customer (1 kB each); nobody scrolls further, and `/api/v1/slices` has all."""
+
+RESOLVED_MAX = 20
+"""Resolved incidents listed: the latest; all that are kept are in `/api/v1/incidents`."""
+
+REFRESH_SECONDS = 10
+"""Reload interval of `/?refresh=10`. Off unless asked for: a page that reloads by itself throws screen readers back."""
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+# ------------------------------------------------------------------------------------------- prepared for templates
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One row of the table of slices."""
+
+    row: SliceRow
+    standing: Standing
+    words: str
+    bar: Markup
+    spark: Markup
+    is_named: bool
+    """An open incident names the slice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Slices of the same dimensions, the worrying ones first."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """Everything the page says about one customer."""
+
+    name: str
+    anchor: str
+    """What ids in the document begin with; names are not fit for that."""
+    everything: SliceRow | None
+    tally: Tally
+    verdicts: Markup
+    open: tuple[Story, ...]
+    resolved: tuple[Story, ...]
+    groups: tuple[Group, ...]
+    rows_left_out: int
+    scale: float
+    unlabelled: tuple[Share, ...]
+    corrected: tuple[Share, ...]
+    granted: float
+    spent: float
+
+
+def customer_sections(view: View, *, rows_max: int = ROWS_MAX) -> tuple[Customer, ...]:
+    """The view by customer, ordered by concern and ready for a template."""
+    told = stories(view.incidents)
+    return tuple(_customer(view, name, f"c{index}", told, rows_max) for index, name in enumerate(customers(view)))
+
+
+def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_max: int) -> Customer:
+    rows = [row for row in view.slices if row.customer == name]
+    own = tuple(story for story in told if story.latest.customer == name)
+    everything = next((row for row in rows if row.slice == ALL_TRAFFIC), None)
+    kept = by_concern(rows, own)[:rows_max]
+    scale = plots.axis_top(
+        [(0.0, row.wer, row.wer_low, row.wer_high)]
+        for row in rows
+        if row.wer is not None and row.wer_low is not None and row.wer_high is not None
+    )
+    counts = tally(rows)
+    granted, spent = next(((granted, spent) for owner, granted, spent in view.budget if owner == name), (0.0, 0.0))
+    return Customer(
+        name=name,
+        anchor=anchor,
+        everything=everything,
+        tally=counts,
+        verdicts=plots.verdict_bar(
+            counts.disparity,
+            counts.parity,
+            counts.unknown,
+            f"{counts.disparity} with a disparity, {counts.unknown} without a verdict, {counts.parity} at parity",
+        ),
+        open=tuple(story for story in own if story.is_open),
+        resolved=tuple(story for story in own if not story.is_open)[:RESOLVED_MAX],
+        groups=_groups(view, kept, own, everything, scale),
+        rows_left_out=len(rows) - len(kept),
+        scale=scale,
+        unlabelled=tuple(unlabelled(view, name)),
+        corrected=tuple(_corrected(view, rows)),
+        granted=granted,
+        spent=spent,
+    )
+
+
+def _groups(
+    view: View, rows: Iterable[SliceRow], told: Sequence[Story], everything: SliceRow | None, scale: float
+) -> tuple[Group, ...]:
+    """All traffic, then each dimension in the configured order, then intersections."""
+    named = {name for story in told if story.is_open for name in story.latest.slices}
+    overall = everything.wer if everything else None
+    lines: dict[tuple[str, ...], list[Line]] = {}
+    for row in rows:
+        axes = tuple(dimension for dimension, _ in parse_slice(row.slice, view.dimensions))
+        lines.setdefault(axes, []).append(_line(view, row, row.slice in named, overall, scale))
+    order = {name: position for position, name in enumerate(view.dimensions)}
+    ordered = sorted(lines, key=lambda axes: (len(axes), [order.get(name, len(order)) for name in axes]))
+    return tuple(
+        Group(
+            title=" × ".join(axes) if axes else "",
+            lines=tuple(lines[axes]),
+        )
+        for axes in ordered
+    )
+
+
+def _line(view: View, row: SliceRow, is_named: bool, overall: float | None, scale: float) -> Line:
+    words = slice_words(row.slice, view.dimensions)
+    history = row.standing.history if row.standing else ()
+    said = f"WER of {words}: {percent(row.wer)} {interval(row.wer_low, row.wer_high)}".strip()
+    days = f"{len(history)} days, last {percent(history[-1][1])}" if history else "no day with corrections"
+    return Line(
+        row=row,
+        standing=standing_of(row),
+        words=words,
+        bar=plots.bounds_bar(row.wer, row.wer_low, row.wer_high, top=scale, reference=overall, title=said),
+        spark=plots.sparkline(history, plots.axis_top([history]), f"WER of {words} by day: {days}"),
+        is_named=is_named,
+    )
+
+
+def _corrected(view: View, rows: Iterable[SliceRow]) -> Iterable[Share]:
+    """The share of one-way slices that humans have corrected, the least covered first."""
+    shares = [
+        Share(name=slice_words(row.slice, view.dimensions), part=row.pairs, whole=row.transcripts)
+        for row in rows
+        if row.depth == 1 and row.transcripts
+    ]
+    return sorted(shares, key=lambda share: (share.ratio, share.name))
+
+
+# ------------------------------------------------------------------------------------------------------------- pages
+class StatusPage:
+    """Renders the page; holds the compiled template and the policy that allows its one style sheet."""
+
+    def __init__(self) -> None:
+        self._template = environment().get_template("page.html.j2")
+        self._style = stylesheet()
+        self.content_security_policy = policy(self._style)
+
+    def render(self, view: View, *, refresh: bool = False) -> bytes:
+        """The whole document in UTF-8."""
+        sections = customer_sections(view)
+        document = self._template.render(
+            version=__version__,
+            style=Markup(self._style),
+            view=view,
+            sections=sections,
+            headline=headline(sections),
+            rejected=counted(view.counters, "records_rejected_total", "reason"),
+            clipped=counted(view.counters, "fields_clipped_total", "field"),
+            consumed=counted(view.counters, "records_consumed_total", "topic"),
+            references=counted(view.counters, "references_total", "outcome"),
+            missing=view.counters.get("references_missing_total", 0),
+            share_bar=plots.share_bar,
+            hatch=plots.hatch(),
+            refresh=REFRESH_SECONDS if refresh else None,
+            whole_percent=whole_percent,
+        )
+        return document.encode("utf-8", "replace")
+
+
+def policy(style: str, *, framed: bool = False) -> str:
+    """A content security policy that allows nothing but this one inline style sheet, by its hash.
+
+    framed   for a `<meta>` element, where browsers refuse `frame-ancestors`
+    """
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return policy if framed else f"{policy}; frame-ancestors 'none'"
+
+
+def headline(sections: Sequence[Customer]) -> str:
+    """The first sentence: what is open, and how much is not known."""
+    levels = [story.latest.level for section in sections for story in section.open]
+    opened = ", ".join(
+        f"{levels.count(level)} {level}{'s' if levels.count(level) > 1 else ''}"
+        for level in dict.fromkeys(sorted(levels, key=("page", "ticket", "digest").index))
+    )
+    unknown = sum(section.tally.unknown for section in sections)
+    slices = sum(section.tally.slices for section in sections)
+    if not slices:
+        return "Nothing is known yet: no transcript has been read."
+    known = f"{unknown} of {slices} slices have no verdict yet" if unknown else f"all {slices} slices have a verdict"
+    return f"Open: {opened}; {known}." if opened else f"No incident is open; {known}."
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+def slices_document(view: View) -> bytes:
+    """`/api/v1/slices`: every slice with its standing; rates are ratios, times RFC 3339."""
+    return msgspec.json.encode({"at": machine_time(view.at), "slices": [_slice_fields(row) for row in view.slices]})
+
+
+def incidents_document(view: View) -> bytes:
+    """`/api/v1/incidents`: the latest transition of each incident, open ones first; when it fired and resolved."""
+    return msgspec.json.encode(
+        {
+            "at": machine_time(view.at),
+            "incidents": [
+                {
+                    **_incident_fields(story.latest),
+                    "fired_at": machine_time(story.fired_at),
+                    "resolved_at": None if story.resolved_at is None else machine_time(story.resolved_at),
+                }
+                for story in stories(view.incidents)
+            ],
+        }
+    )
+
+
+def _slice_fields(row: SliceRow) -> dict[str, Json]:
+    fields: dict[str, Json] = msgspec.to_builtins(row)
+    standing = fields["standing"]
+    if isinstance(standing, dict) and row.standing is not None:
+        reference_at = row.standing.last_reference_at
+        standing["last_reference_at"] = None if reference_at is None else machine_time(reference_at)
+        standing["history"] = [
+            {"day": machine_time(day), "wer": wer, "low": low, "high": high}
+            for day, wer, low, high in row.standing.history
+        ]
+        standing["windows"] = [
+            {"window": window, "wer": wer, "standard_error": error, "units": units}
+            for window, wer, error, units in row.standing.windows
+        ]
+    return fields
+
+
+def _incident_fields(transition: Transition) -> dict[str, Json]:
+    fields: dict[str, Json] = msgspec.to_builtins(transition)
+    fields["at"] = machine_time(transition.at)
+    fields["since"] = None if transition.since is None else machine_time(transition.since)
+    return fields

@@ -1,0 +1,390 @@
+"""START HERE. Decides in which order things become true: read, decode, feed, make durable, hand out, publish.
+
+    source -> wire -> pipeline -> store (one transaction: state, outbox, positions) -> files -> the view that is served
+
+Nothing is handed out or shown before the transaction that contains it is durable, so a crash at any moment followed by the
+same command ends where an uninterrupted run would have. One thread owns all of it; the HTTP threads read an immutable
+snapshot that is swapped by assignment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from monitor.adapters.http import StatusServer
+from monitor.adapters.jsonl import (
+    GrowingDirectory,
+    InputUnreadable,
+    Line,
+    LineSource,
+    SortedArchive,
+    StdinLines,
+)
+from monitor.adapters.store import RotationFailed, Store
+from monitor.adapters.wire import (
+    decode_reference,
+    decode_transcript,
+    encode_outcome,
+    encode_pointer,
+    encode_review,
+    encode_transition,
+    event_time,
+)
+from monitor.config import InputKind, Settings
+from monitor.core.changes import Change
+from monitor.core.deciding import DecideSettings
+from monitor.core.pairing_port import PairTable
+from monitor.core.pipeline import Effects, Pipeline, PipelineSettings
+from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
+from monitor.core.rejections import RejectionGuard
+from monitor.core.sampling import SamplingSettings
+from monitor.core.scoring import Scorer, ScoringSettings
+from monitor.core.snapshot import MetricsSnapshot
+from monitor.delivery import TABLE as FILES_TABLE
+from monitor.delivery import Delivery, lengths_of
+from monitor.results import write_results
+
+LINES_AT_ONCE = 500
+"""Lines between two looks at the clock: about 50 ms of work, so that a stop is noticed at once."""
+LINES_A_CHECKPOINT = 5_000
+"""Bounds what a crash makes us read again to about half a second of work, whatever the clock says."""
+IDLE_SECONDS = 0.2
+"""Pause when an input has nothing new: at half we burn a core's percent, at double a page comes no later to notice."""
+ROTATE_SECONDS = 600.0
+"""Age of the second generation at most: what is read again after the first is damaged."""
+VIEW_SECONDS = 2.0
+"""Age of what is served at most, while records flow: computing it costs some 10 ms for each hundred slices."""
+
+DEFAULT_KEY = b"wervane"
+"""Key of the sampling coin without privacy.hash_key_file: the same sample everywhere, pseudonyms that can be guessed."""
+
+STREAMS_WITHOUT_TEXT = ("incidents", "outcomes", "rejected")
+STREAMS = (*STREAMS_WITHOUT_TEXT, "reviews")
+"""What is handed out. Reviews carry text: replays and demos leave them out."""
+
+Clock = Callable[[Line], float]
+
+
+class TooManyRejected(InputUnreadable):
+    """Half of the last minute's messages were rejected: nothing was committed past them."""
+
+    def __init__(self, rejected: int, messages: int) -> None:
+        super().__init__(
+            "input",
+            f"{rejected} of the last {messages} messages were rejected; stopped without committing past them "
+            "(see rejected.jsonl of an earlier checkpoint and `wervane schema`): a producer's release is the likely cause",
+        )
+
+
+class Agent:
+    """One process: a source, its pipeline, its state, and what it leaves for people."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        source: LineSource,
+        clock: Clock,
+        store: Store,
+        folder: Path,
+        log: FilteringBoundLogger,
+        streams: Sequence[str] = STREAMS,
+        on_effects: Callable[[Effects], None] | None = None,
+        guard: RejectionGuard | None = None,
+    ) -> None:
+        self.settings = settings
+        self.pipeline = build_pipeline(settings, store)
+        self.snapshot = MetricsSnapshot(view=View(at=0.0, started_at=0.0, dimensions=settings.slices.names))
+        self._source = source
+        self._clock = clock
+        self._store = store
+        self._log = log
+        self._guard = guard
+        self._streams = streams
+        self._on_effects = on_effects
+        self._started_at = time.time()
+        self._positions: dict[str, int] = {}
+        self._lines_open = 0
+        self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
+        self._delivery = Delivery(store, folder, self._restore(), streams)
+        self._delivery.deliver()
+        for name, lost in self._delivery.lost_bytes.items():
+            log.error("file_cut", file=name, bytes=lost)
+        self._source.seek(store.offsets())
+        self.publish()
+
+    def _restore(self) -> dict[str, int]:
+        """Take back the core's documents; returns the lengths of the files."""
+        files: dict[str, bytes] = {}
+        for table, key, value in self._store.documents():
+            if table == FILES_TABLE:
+                files[key] = value
+            elif table != INPUT_TABLE:
+                self.pipeline.restore(table, key, value)
+        if self._store.recovered is not None:
+            self._log.warning("state_recovered", recovered=self._store.recovered)
+        return lengths_of(files)
+
+    # ------------------------------------------------------------------------------------------------------ the loop
+    def run(self, stop: threading.Event, on_lines: Callable[[int], None] | None = None) -> None:
+        """Until the input is at its end or `stop` is set; what was read is durable on return."""
+        while not stop.is_set():
+            lines = self._source.poll(LINES_AT_ONCE)
+            for line in lines:
+                self.feed(line)
+            self._note_problems()
+            if self._checkpoint_due():
+                self.checkpoint()
+            if on_lines is not None and lines:
+                on_lines(len(lines))
+            if not lines:
+                if self._source.exhausted:
+                    break
+                stop.wait(IDLE_SECONDS)
+        self.checkpoint()
+
+    def feed(self, line: Line) -> None:
+        """Take in one line; its effects become durable with the next checkpoint."""
+        decode = decode_transcript if line.kind is Kind.TRANSCRIPT else decode_reference
+        record, clipped = decode(line.value, None, self._clock(line))
+        effects = self.pipeline.feed(line.kind, record, clipped)
+        self._positions[line.source] = line.next_position
+        self._lines_open += 1
+        self._write_down(effects)
+        rejected = effects.rejected
+        if rejected is not None:
+            self._store.add_outbox("rejected", encode_pointer(_pointer(line, rejected)))
+        if self._guard is not None and self._guard.note(rejected is not None, time.monotonic()):
+            raise TooManyRejected(self._guard.rejected, self._guard.messages)
+
+    def _write_down(self, effects: Effects) -> None:
+        for emission in effects.emissions:
+            if isinstance(emission, Outcome):
+                self._store.add_outbox("outcomes", encode_outcome(emission, self.settings.slices.names))
+        for review in effects.reviews if "reviews" in self._streams else ():
+            self._store.add_outbox("reviews", encode_review(review))
+        for transition in effects.transitions:
+            self._store.add_outbox("incidents", encode_transition(transition))
+            self._log.warning(
+                f"incident_{transition.state}",
+                incident=transition.incident,
+                priority=transition.level,
+                kind=transition.kind,
+                customer=transition.customer,
+                slices=list(transition.slices),
+                summary=transition.summary,
+            )
+        if self._on_effects is not None:
+            self._on_effects(effects)
+
+    # ---------------------------------------------------------------------------------------------------- durability
+    def checkpoint(self) -> None:
+        """Make everything so far durable, then hand it out, then show it."""
+        self._store.apply(self.pipeline.changes())
+        for source, position in self._positions.items():
+            self._store.set_offset(source, position)
+        self._positions.clear()
+        self._store.commit()
+        self._delivery.deliver()
+        self._lines_open = 0
+        self._checkpoint_at = time.monotonic()
+        if self._store.erasure_due or self._checkpoint_at - self._rotated_at > ROTATE_SECONDS:
+            self._rotate()
+        if self._checkpoint_at - self._viewed_at > VIEW_SECONDS:
+            self.publish()
+
+    def _checkpoint_due(self) -> bool:
+        waited = time.monotonic() - self._checkpoint_at
+        return self._lines_open >= LINES_A_CHECKPOINT or (
+            self._lines_open > 0 and waited >= self.settings.state.checkpoint_seconds
+        )
+
+    def _rotate(self) -> None:
+        self._store.commit()
+        self._rotated_at = time.monotonic()
+        try:
+            self._store.rotate()
+        except RotationFailed:
+            self._log.error("state_rotation_failed", path=str(self.settings.state.path))
+
+    def finish(self) -> None:
+        """The input will not grow: decide what is left to decide. Not made durable: the same end gives the same again."""
+        effects = self.pipeline.finish()
+        self._delivery.append_at_end("incidents", [encode_transition(one) for one in effects.transitions])
+        if self._on_effects is not None:
+            self._on_effects(effects)
+        self.publish()
+
+    def _note_problems(self) -> None:
+        for problem in self._source.problems():
+            self.pipeline.count(f'input_problems_total{{problem="{problem.problem}"}}')
+            self._log.error(
+                "input_problem",
+                source=problem.source,
+                reason=problem.problem,
+                position=problem.position,
+                bytes=problem.lost_bytes,
+            )
+
+    def publish(self) -> None:
+        """Swap the snapshot that the HTTP threads read."""
+        self._viewed_at = time.monotonic()
+        pipeline = self.pipeline
+        self.snapshot = MetricsSnapshot(
+            view=View(
+                at=pipeline.watermark or 0.0,
+                started_at=self._started_at,
+                dimensions=self.settings.slices.names,
+                slices=tuple(pipeline.slice_rows()),
+                incidents=tuple(pipeline.transitions),
+                counters=dict(pipeline.counters),
+                gauges=pipeline.gauges(),
+                budget=tuple(pipeline.budgets()),
+                config_sha256=self.settings.sha256,
+            ),
+            moments=tuple(pipeline.moments()),
+        )
+
+    def close(self) -> None:
+        """Release files and locks; what was not made durable is dropped."""
+        self._delivery.close()
+        self._source.close()
+        self._store.close()
+
+
+# ------------------------------------------------------------------------------------------------------------ building
+INPUT_TABLE = "input"
+
+
+def build_pipeline(settings: Settings, table: PairTable) -> Pipeline:
+    """The core as configured."""
+    scoring = ScoringSettings(
+        profiles=settings.scoring.profiles,
+        replacements=settings.scoring.replacements,
+        keywords=settings.scoring.keywords,
+    )
+    return Pipeline(pipeline_settings(settings), table, Scorer(scoring), hash_key(settings))
+
+
+def pipeline_settings(settings: Settings) -> PipelineSettings:
+    """What of the configuration the core needs to know."""
+    sampling, labels, decide = settings.sampling, settings.labels, settings.decide
+    return PipelineSettings(
+        slices=settings.slices,
+        sampling=SamplingSettings(
+            probability=1.0 if sampling.probability is None else sampling.probability,
+            labels_per_day=sampling.labels_per_day,
+            per_stratum_min=sampling.per_stratum_min,
+            strata=sampling.strata,
+            pending_max=settings.state.pending_max,
+        ),
+        decide=DecideSettings(
+            page_budget=decide.page_budget,
+            page_budget_days=float(decide.page_budget_days),
+            page_on_gap=decide.page_on_gap,
+            margin=decide.margin,
+            maturity_seconds=labels.maturity_seconds,
+        ),
+        tenants=frozenset(settings.tenants.allow),
+        ttl_seconds=labels.ttl_seconds,
+        lateness_seconds=labels.lateness_seconds,
+        unit=decide.unit,
+        reviews=settings.privacy.reviews,
+    )
+
+
+def hash_key(settings: Settings) -> bytes:
+    """The secret behind coins and pseudonyms, at most 64 bytes."""
+    if settings.privacy.hash_key_file is None:
+        return DEFAULT_KEY
+    path = Path(settings.privacy.hash_key_file)
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise InputUnreadable(path, error.strerror or type(error).__name__) from None
+    if len(secret) < 16:
+        raise InputUnreadable(path, "want a secret of at least 16 bytes, e.g. from `openssl rand -hex 32`")
+    return sha256(secret).digest()
+
+
+def state_fingerprint(settings: Settings) -> str:
+    """Names what may not change under a state: keys, labels and units stored in it would mean something else."""
+    parts = (
+        sha256(hash_key(settings)).hexdigest(),
+        repr(settings.slices.names),
+        repr(sorted((name, sorted(names.items())) for name, names in settings.slices.canonical.items())),
+        settings.decide.unit,
+    )
+    return sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def check_same_archive(store: Store, signature: str) -> None:
+    """Positions in an archive are ranks: they mean the same only while the files are the same."""
+    stored = dict(((table, key), value) for table, key, value in store.documents()).get((INPUT_TABLE, "archive"))
+    if stored is None:
+        store.apply([Change(INPUT_TABLE, "archive", signature.encode())])
+    elif stored != signature.encode():
+        raise InputUnreadable(
+            "input",
+            "the files are not those that this state was made from; for files that grow set input.kind: directory, "
+            "else choose another state.path",
+        )
+
+
+def _pointer(line: Line, rejected: Rejected) -> Pointer:
+    return Pointer(
+        topic=line.file, partition=0, offset=line.place, reason=rejected.reason, sha256=rejected.digest.hex()
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- wervane run
+def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundLogger) -> None:
+    """`wervane run`: until SIGTERM or the end of a finite input."""
+    folder = Path(settings.state.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.privacy.hash_key_file is None:
+        log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
+    source = open_source(settings)
+    store = Store.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
+    if isinstance(source, SortedArchive):
+        check_same_archive(store, source.signature)
+    agent = Agent(
+        settings,
+        source=source,
+        clock=lambda _line: time.time(),
+        store=store,
+        folder=folder,
+        log=log,
+        guard=RejectionGuard(),
+    )
+    server = StatusServer(settings.serve.host, settings.serve.port, lambda: agent.snapshot)
+    try:
+        log.info("started", address=server.address, input_kind=settings.input.kind, config_sha256=settings.sha256)
+        agent.run(stop)
+        if source.exhausted and not stop.is_set():
+            agent.finish()
+        write_results(folder, agent.snapshot, agent.pipeline)
+        log.info("stopped")
+    finally:
+        server.close()
+        agent.close()
+
+
+def open_source(settings: Settings) -> LineSource:
+    """The configured input."""
+    transcripts, references = settings.input.transcripts, settings.input.references
+    match settings.input.kind:
+        case InputKind.FILES:
+            return SortedArchive(transcripts, references, event_time=event_time)
+        case InputKind.DIRECTORY:
+            return GrowingDirectory(transcripts, references, event_time=event_time)
+        case InputKind.STDIN:
+            return StdinLines()
+        case InputKind.KAFKA:
+            raise AssertionError("refused by the command line")

@@ -1,0 +1,455 @@
+"""Decides what a person's command line asks for, and which exit code tells how it went.
+
+Nothing heavy is imported before a command needs it: `wervane --help` must answer at once, on the smallest machine.
+
+0 done · 1 the answer is no · 2 usage or configuration · 3 not enough evidence · 4 input, server or state cannot be
+read · 70 our fault
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor import __version__
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from monitor.config import Settings
+    from monitor.settings_source import Problem
+
+EXIT_NO = 1
+EXIT_USAGE = 2
+EXIT_UNREADABLE = 4
+EXIT_OURS = 70
+EXIT_INTERRUPTED = 130
+
+PROBLEMS_SHOWN_MAX = 100
+"""A file of the wrong kind may have a problem a line; the first hundred say so well enough."""
+
+SEVERAL_VALUES = ("--transcripts", "--references")
+"""Flags that a shell's glob may follow with several values."""
+
+Progress = Callable[[float, str], None]
+"""Told the fraction done, 0..1, and what is being done."""
+
+app = typer.Typer(
+    name="wervane",
+    help="Watches word error rate in live transcription traffic, per accent and per slice, "
+    "and pages within a budget of false pages.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # its tracebacks print locals: transcripts
+)
+
+
+class SchemaName(StrEnum):
+    CONFIG = "config"
+    TRANSCRIPT = "transcript"
+    REFERENCE = "reference"
+    OUTCOME = "outcome"
+
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML configuration.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wervane {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    stages: Annotated[str, typer.Option(help="Stages of this process, separated by commas.")] = "route,score,decide",
+) -> None:
+    """Watch traffic until SIGTERM, or until a finite input ends."""
+    from monitor.config import ConfigError, load_settings
+
+    settings = load_settings(config, os.environ)
+    problems = [*_stage_problems(stages), *_not_in_this_version(settings)]
+    if problems:
+        raise ConfigError(problems)
+    log = _start_log(settings)
+
+    from monitor import agent
+
+    stop = threading.Event()
+    with _stopped_by_signals(stop):
+        agent.run_agent(settings, stop=stop, log=log)
+
+
+@app.command()
+def replay(
+    transcripts: Annotated[list[Path], typer.Option(metavar="PATH...", help="JSON Lines, plain, .gz or .zst.")],
+    references: Annotated[list[Path], typer.Option(metavar="PATH...", help="JSON Lines, plain, .gz or .zst.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if absent.")],
+    config: ConfigOption = None,
+    now: Annotated[
+        str | None, typer.Option(metavar="TS", help="Pin the clock: RFC 3339 with offset, or epoch milliseconds.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Put archives of transcripts and references through the same code."""
+    from monitor.config import ConfigError, load_settings
+
+    pinned = None if now is None else _instant(now)
+    settings = load_settings(config, os.environ)
+    problems = _not_in_this_version(settings, live=False)
+    if problems:
+        raise ConfigError(problems)
+    log = _start_log(settings, quieter=True)
+
+    from monitor import replaying
+
+    with _ended_by_sigterm(), _progress_bar("replay") as progress:
+        summary = replaying.replay(
+            settings, transcripts=transcripts, references=references, out=out, now=pinned, progress=progress, log=log
+        )
+    if json:
+        typer.echo(_as_json(summary))
+    else:
+        _print_replay(out)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the status page; 0 takes a free one.")] = 9464,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what the demo writes.")] = None,
+    leave: Annotated[bool, typer.Option("--exit", help="End after the incident; 0 if it was the right one.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Watch a generated incident until it pages."""
+    from monitor import demonstration
+    from monitor.adapters import logs
+
+    def say(line: str) -> None:
+        typer.echo(line, err=json)  # with --json, stdout is for the document alone
+
+    log = logs.configure("error", "console")  # the demo says itself what happens
+    stop = threading.Event()
+    with _stopped_by_signals(stop), _progress_bar("demo") as progress:
+        result = demonstration.demo(port=port, out=out, leave=leave, say=say, progress=progress, stop=stop, log=log)
+    if json:
+        typer.echo(_as_json(result.document))
+    if leave and not result.passed:
+        raise typer.Exit(EXIT_NO)
+
+
+@app.command("check-config")
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML configuration.", show_default=False)],
+    json: JsonOption = False,
+) -> None:
+    """List every problem of a configuration, environment included."""
+    import msgspec
+
+    from monitor.config import ConfigError, load_settings
+
+    try:
+        settings = load_settings(file, os.environ)
+    except ConfigError as error:
+        if not json:
+            raise
+        typer.echo(_as_json({"ok": False, "problems": [_problem_document(one) for one in error.problems]}))
+        raise typer.Exit(EXIT_USAGE) from None
+    later = _not_in_this_version(settings)
+    if json:
+        document = {
+            "ok": True,
+            "sha256": settings.sha256,
+            "not_in_this_version": [_problem_document(problem) for problem in later],
+            "settings": msgspec.to_builtins(settings),
+        }
+        typer.echo(_as_json(document))
+        return
+    typer.echo(f"{file}: ok, sha256 {settings.sha256}")
+    for problem in later:
+        typer.echo(f"note: `wervane run` of this version refuses {problem}", err=True)
+
+
+@app.command()
+def schema(
+    name: Annotated[SchemaName | None, typer.Argument(help="Which one; all of them without.")] = None,
+) -> None:
+    """Print the JSON Schema of the configuration or of a message."""
+    names = list(SchemaName) if name is None else [name]
+    found = {str(one): _schema(one) for one in names}
+    typer.echo(_as_json(found if name is None else found[str(name)]))
+
+
+def _schema(name: SchemaName) -> Mapping[str, object]:
+    match name:
+        case SchemaName.CONFIG:
+            from monitor.settings_table import json_schema
+
+            return json_schema()
+        case SchemaName.TRANSCRIPT | SchemaName.REFERENCE | SchemaName.OUTCOME:
+            from monitor.adapters import wire
+
+            return wire.schema(name.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- arguments
+def spread(arguments: Sequence[str]) -> list[str]:
+    """Repeat a flag before each of the values that a shell's glob put after it.
+
+    >>> spread(["replay", "--transcripts", "a", "b", "--references", "c", "--out", "d"])
+    ['replay', '--transcripts', 'a', '--transcripts', 'b', '--references', 'c', '--out', 'd']
+    """
+    found: list[str] = []
+    flag, values = "", 0
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*found, *arguments[position:]]
+        if argument.startswith("-") and argument != "-":
+            name, equals, _ = argument.partition("=")
+            flag, values = (name, int(bool(equals))) if name in SEVERAL_VALUES else ("", 0)
+        elif flag:
+            if values:
+                found.append(flag)
+            values += 1
+        found.append(argument)
+    return found
+
+
+def _instant(text: str) -> float:
+    if text.isascii() and text.isdigit() and len(text) <= 16:
+        return int(text) / 1000
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        want = "want RFC 3339 with an offset or epoch milliseconds, e.g. 2026-03-08T12:06:00Z"
+        raise typer.BadParameter(want, param_hint="--now")
+    return at.timestamp()
+
+
+def _stage_problems(stages: str) -> Iterator[Problem]:
+    from monitor.settings_source import Problem
+
+    known = ("route", "score", "decide")
+    wanted = [stage.strip() for stage in stages.split(",")]
+    unknown = [stage for stage in wanted if stage not in known]
+    if unknown or len(set(wanted)) < len(wanted):
+        yield Problem(path="--stages", got=f'"{stages}"', want="route, score and decide, each at most once")
+    elif set(wanted) != set(known):
+        yield Problem(
+            path="--stages",
+            got=f'"{stages}"',
+            want="all three: stages apart need topics between them, which come with the next version",
+            example="--stages route,score,decide",
+        )
+
+
+def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Problem]:
+    """What is configured and fit but would silently not happen: refusing is better than an unheard page.
+
+    live   False for archives, which come from files and notify nobody
+    """
+    from monitor.config import InputKind
+    from monitor.settings_source import Problem
+
+    notify, serve, decide = settings.notify, settings.serve, settings.decide
+    later = {
+        "decide.detectors": decide.detectors != ("page-budget",),
+        "decide.page_on_gap": decide.page_on_gap,
+    }
+    if live:
+        later |= {
+            "input.kind": settings.input.kind is InputKind.KAFKA,
+            "notify.alertmanager": bool(notify.alertmanager.urls),
+            "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
+            "notify.slack": notify.slack.webhook_url_file is not None,
+            "notify.webhook": bool(notify.webhook.urls),
+            "serve.tls": serve.tls.cert_file is not None,
+            "serve.auth": serve.auth.username is not None,
+        }
+    got = {"input.kind": "kafka", "decide.page_on_gap": "true", "decide.detectors": ", ".join(decide.detectors)}
+    want = "the default: the rest comes with a later version"
+    return [
+        Problem(path=location, got=got.get(location, "a setting"), want=want)
+        for location, wanted in later.items()
+        if wanted
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+def _as_json(document: object) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _problem_document(problem: Problem) -> dict[str, str]:
+    return {
+        "path": problem.path,
+        "got": problem.got,
+        "want": problem.want,
+        "example": problem.example,
+        "message": str(problem),
+    }
+
+
+def _print_replay(out: Path) -> None:
+    """A few lines for a person, all of them read from the files that replay left."""
+    import msgspec
+
+    incidents = out / "incidents.jsonl"
+    lines = incidents.read_bytes().splitlines() if incidents.exists() else []
+    for line in lines:
+        incident = msgspec.json.decode(line, type=dict[str, object])
+        if incident["state"] != "updated":
+            typer.echo(f"{incident['level']} {incident['state']}: {incident['summary']}")
+    if not lines:
+        typer.echo("no incident")
+    report = out / "report.html"
+    typer.echo(f"results in {out}{': open report.html' if report.exists() else ''}")
+
+
+@contextlib.contextmanager
+def _progress_bar(what: str) -> Iterator[Progress]:
+    """A bar on stderr if that is a terminal, else silence."""
+    if not sys.stderr.isatty():
+        yield lambda _fraction, _doing: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=True) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda fraction, doing: bar.update(task, completed=fraction, description=f"{what}: {doing}")
+
+
+# ------------------------------------------------------------------------------------------------------- how it went
+def _start_log(settings: Settings, *, quieter: bool = False) -> FilteringBoundLogger:
+    from monitor.adapters import logs
+
+    level = "error" if quieter and settings.log.level == "info" else settings.log.level  # results say the rest
+    return logs.configure(level, settings.log.format)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set `stop`; a second one ends the process at once, as state is safe at every moment."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that scratch files are removed."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. Nothing escapes, and no message quotes what a file or message contained."""
+    try:
+        app(args=spread(arguments), prog_name="wervane")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our stdout has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001 - the outermost line
+        return _explain(error)
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    """Sort an error by whose fault it is, and say so on stderr."""
+    from monitor.config import ConfigError
+
+    if isinstance(error, ConfigError):
+        for problem in error.problems[:PROBLEMS_SHOWN_MAX]:
+            typer.echo(str(problem), err=True)
+        if len(error.problems) > PROBLEMS_SHOWN_MAX:
+            typer.echo(f"... and {len(error.problems) - PROBLEMS_SHOWN_MAX} more", err=True)
+        return EXIT_USAGE
+
+    from monitor.adapters.jsonl import InputUnreadable
+    from monitor.adapters.store_files import StateRefused, StorageFailed
+
+    match error:
+        case (
+            InputUnreadable() | StateRefused() | StorageFailed()
+        ):  # their messages name a file and what to do, nothing from inside it
+            typer.echo(f"wervane: {error}", err=True)
+            return EXIT_UNREADABLE
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"wervane: {where}{error.strerror or type(error).__name__}", err=True)
+            return EXIT_UNREADABLE
+        case _:
+            return _our_fault(error)
+
+
+def _our_fault(error: Exception) -> int:
+    from monitor.adapters import logs
+
+    frames = logs.frames_of(error)
+    logs.configure().error("internal_error", exception=type(error).__name__, frames=frames, version=__version__)
+    place = frames[-1] if frames else "an unknown place"
+    typer.echo(
+        f"wervane: internal error: {type(error).__name__} at {place}; this is our fault, "
+        "please report it with the log's internal_error line",
+        err=True,
+    )
+    return EXIT_OURS
+
+
+def main() -> None:
+    """The program."""
+    code = execute(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

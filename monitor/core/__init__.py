@@ -1,0 +1,1 @@
+"""The pure core: no clock, environment, file, socket, log, thread or randomness."""

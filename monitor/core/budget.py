@@ -1,0 +1,74 @@
+"""Decides how much a slice may bet: false pages are money, granted by event time, and never more than was granted.
+
+Intuition. A customer allows B expected false pages in 90 days. Time earns them evenly; a part goes to each depth of
+slices (overall, one-way, two-way) and is shared equally by the slices of that depth that have closed a baseline.
+Guarantee. Money staked <= money granted at every moment: each depth accrues one amount per slice, a slice may only
+take what accrued since it last took, and slices that come or go change the rate from then on, never backwards.
+Not covered. What several customers of one on-call engineer add up to.
+Source. Alpha spending (Lan and DeMets 1983), with time as information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+DAY = 86400.0
+
+SHARES = (0.2, 0.5, 0.3)
+"""Parts of the budget for overall, one-way and two-way slices. One-way gets most: the question is about accents. At
+half, an accent is found a day later; at double nothing is left to name intersections."""
+
+
+class Ledger(msgspec.Struct):
+    """One customer's account. Mutable, private to its decider.
+
+    pages    false pages allowed in `days`
+    since    event time of the first unit; money is earned from there
+    until    event time up to which money was earned
+    accrued  for each depth, what a slice that took part all along could have taken
+    rates    for each depth, what a slice earns in a second, for the interval that ends at `until`
+    started  where that interval begins
+    """
+
+    pages: float
+    days: float
+    since: float | None = None
+    until: float = 0.0
+    started: float = 0.0
+    accrued: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    spent: float = 0.0
+
+    def advance(self, until: float, watched: Sequence[int]) -> None:
+        """Event time moves on to `until`; `watched` slices of each depth share what the interval earns."""
+        if self.since is None:
+            self.since = self.until = until
+        past = self.until - self.started
+        self.accrued = (
+            self.accrued[0] + self.rates[0] * past,
+            self.accrued[1] + self.rates[1] * past,
+            self.accrued[2] + self.rates[2] * past,
+        )
+        earned = self.pages / (self.days * DAY)
+        self.rates = (
+            earned * SHARES[0] / watched[0] if watched[0] else 0.0,
+            earned * SHARES[1] / watched[1] if watched[1] else 0.0,
+            earned * SHARES[2] / watched[2] if watched[2] else 0.0,
+        )
+        self.started, self.until = self.until, max(until, self.until)
+
+    def earned(self, depth: int, at: float) -> float:
+        """What a slice of this depth could have taken in all by event time `at`, within the present interval."""
+        inside = min(max(at, self.started), self.until) - self.started
+        return self.accrued[depth] + self.rates[depth] * inside
+
+    def spend(self, amount: float) -> None:
+        """Money that goes into a bet (or a daily look at few long units)."""
+        assert amount >= 0.0
+        self.spent += amount
+
+    def granted(self) -> float:
+        """Expected false pages that time has allowed so far."""
+        return self.pages * (self.until - (self.since or self.until)) / (self.days * DAY)

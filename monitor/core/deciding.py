@@ -1,0 +1,498 @@
+"""Decides when somebody is told something: from observations and scores to incidents, one customer at a time.
+
+    observe, score -> units -> [look] close units -> bet -> alarm -> name it -> incident
+                                                  `-> once a day: explain open incidents anew, calls, gaps, coverage
+
+`look(now)` is a function of what has event time up to `now` and of nothing else: whatever order records arrived in, the
+transitions and documents are the same bytes. State is keyed documents; restored, a decider goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from monitor.core.budget import Ledger
+from monitor.core.changes import Change
+from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, to_cells, traffic_of
+from monitor.core.decide_settings import DecideSettings as DecideSettings
+from monitor.core.decider_clock import Clock, Coverage
+from monitor.core.describing import Why
+from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlaps
+from monitor.core.drift import Alarm
+from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
+from monitor.core.incidents import Incident, State
+from monitor.core.maturity import CANDIDATES, find_maturity
+from monitor.core.records import (
+    UNKNOWN,
+    Direction,
+    IncidentKind,
+    Observation,
+    Outcome,
+    Slice,
+    SliceStanding,
+    Transition,
+    Verdict,
+)
+from monitor.core.recovery import Recovery, recovers, recovery_of
+from monitor.core.silence import TrafficTable, blind_conditions, coverage_conditions, stale_conditions
+from monitor.core.slice_sums import SliceTable, exported
+from monitor.core.slicing import Slicing
+from monitor.core.snapshot import SliceMoments as SliceMoments
+from monitor.core.standing_gaps import gap_dimensions
+from monitor.core.standings import Gap, Standings, slice_standing, standings
+from monitor.core.telling import Condition, Desk, gap_condition
+from monitor.core.units import Units
+from monitor.core.watching import Found, Watches
+
+HOUR = 3600.0
+DAY = 86400.0
+
+EXPLAINED_DAYS = 7.0
+"""How long an open incident is explained anew each day: after a week its slice is what on-call works on."""
+GAP_CELLS_MIN = 100
+"""No gap is looked for below this many labelled cells: 50 persons on either side."""
+CALL_CELLS_MIN = 8
+CALL_WORDS_MIN = 3000.0
+"""Nothing is read out of fewer calls or words: the scan's own minimum, and 25 minutes of speech."""
+
+
+
+class Decider:
+    """One customer's detectors and incidents."""
+
+    def __init__(self, customer: str, settings: DecideSettings, slicing: Slicing) -> None:
+        self._customer = customer
+        self._settings = settings
+        self._slicing = slicing
+        self._axes = axes_of(slicing)
+        self._label_dimension = next((name for name in ("accent", *slicing.sliced) if name in slicing.sliced), None)
+        self._units = Units(settings.units, slicing)
+        self._cells: Log[CellRow] = Log("cells", CellRow, settings.cells_max)
+        self._traffic: Log[TrafficRow] = Log("traffic", TrafficRow, settings.traffic_max)
+        self._watches = Watches(slicing, settings.learn)
+        self._slices = SliceTable(slicing)
+        self._desk = Desk(customer)
+        self._clock = Clock(
+            ledger=Ledger(pages=settings.page_budget, days=settings.page_budget_days),
+            maturity=settings.maturity_seconds,
+        )
+        self._clock_dirty = False
+        self._scene_of: tuple[int, float, Scene] | None = None
+        self._standings_of: tuple[Scene, Standings] | None = None
+
+    # ---------------------------------------------------------------------------------------------------- buffering
+    def observe(self, observation: Observation) -> None:
+        """Buffer an observation; nothing is decided before the next look."""
+        self._units.observe(observation)
+
+    def score(self, outcome: Outcome) -> None:
+        """Buffer a scored version of a reference; nothing is decided before the next look."""
+        self._units.score(outcome)
+        if outcome.holds:
+            self._slices.referenced(outcome.labels, outcome.reference_at)
+            self._clock.traffic.scored(outcome.reference_at)
+            self._clock_dirty = True
+
+    # --------------------------------------------------------------------------------------------------------- look
+    def look(self, now: float) -> list[Transition]:
+        """Decide everything up to the full hour `now`; hours since the last look are caught up one by one."""
+        clock = self._clock
+        if clock.looked_at is None:
+            first = self._units.first_waiting()
+            if first is None or first > now:
+                return []
+            clock.looked_at = first // HOUR * HOUR
+        told: list[Transition] = []
+        while clock.looked_at + HOUR <= now:
+            clock.looked_at += HOUR
+            told += self._look(clock.looked_at)
+        self._clock_dirty = True
+        return told
+
+    @property
+    def settled_at(self) -> float:
+        """Event time of the look by which everything fed so far is closed and decided."""
+        clock = self._clock
+        if clock.first_at is None:
+            return self._units.last_waiting() or 0.0
+        last = max(clock.last_at, self._units.last_waiting() or clock.last_at)
+        if clock.maturity is not None:
+            return last + clock.maturity + DAY
+        return max(last, clock.first_at + self._settings.learn.learn_seconds) + CANDIDATES[-1] + DAY
+
+    def _look(self, now: float) -> list[Transition]:
+        clock = self._clock
+        for event_at, _, seen in self._units.take_in(now, clock.maturity):
+            clock.first_at = event_at if clock.first_at is None else clock.first_at
+            clock.last_at = max(event_at, clock.last_at)
+            clock.traffic.count(event_at)
+            clock.note_model(seen.model, event_at)
+            self._slices.taken_in(seen.labels)
+        clock.traffic.pass_hour(now)
+        if clock.first_at is None:
+            return []
+        told = self._blind(now)
+        if clock.maturity is None:
+            learn_seconds = self._settings.learn.learn_seconds
+            clock.maturity = find_maturity(now, clock.first_at, learn_seconds, self._units.reference_delays)
+        daily = now % DAY == 0.0
+        if clock.maturity is not None:
+            told += self._close(now, clock.maturity)
+            if daily:
+                told += self._explain_again(now) + self._calls(now) + self._gaps(now)
+            told += self._resolve(now)
+        if daily:
+            told += self._silence(now)
+        return told
+
+    # ------------------------------------------------------------------------------------------------------- closing
+    def _close(self, now: float, maturity: float) -> list[Transition]:
+        clock, closed_at = self._clock, now - maturity
+        assert clock.first_at is not None
+        rows = self._units.close(now, maturity)
+        cells = [cell for cell in map(cell_of, rows) if cell is not None]
+        if clock.ledger.since is None:
+            clock.ledger.since = clock.ledger.until = clock.ledger.started = clock.first_at
+        clock.ledger.advance(closed_at, (0, 0, 0) if clock.few else self._watches.betting())
+        found = self._watches.take(cells, self._cells, clock.first_at, closed_at, clock.ledger)
+        self._cells.append(now, cells)
+        self._traffic.append(now, [traffic_of(row) for row in rows])
+        self._slices.closed(rows)
+        self._note_few(cells)
+        told = self._alarms(found, now)
+        self._bet_on_recovery(cells, now)
+        if not clock.few:
+            self._relearned(self._watches.close_baselines(self._cells, closed_at, clock.ledger), now)
+        self._cells.forget(closed_at - self._settings.horizon_seconds)
+        self._traffic.forget(closed_at - self._settings.horizon_seconds)
+        return told
+
+    def _note_few(self, cells: Sequence[CellRow]) -> None:
+        """Calls or bets: open until the first baseline is closed; from then on slices bet for good."""
+        if not cells or any(self._watches.betting()):
+            return
+        units: set[str] = set()
+        words = 0
+        for row in self._cells:
+            units.add(row.unit)
+            words += row.plain_words
+            if len(units) >= FEW_UNITS:
+                break
+        self._clock.few = len(units) < FEW_UNITS and words > LONG_UNIT_WORDS * len(units)
+
+    def _alarms(self, found: Sequence[Found], now: float) -> list[Transition]:
+        told: list[Transition | None] = []
+        for alarm in sorted(found, key=lambda found: (len(found.slice), found.slice)):
+            direction = Direction.WORSE if alarm.alarm == Alarm.WORSE else Direction.BETTER
+            told.append(self._alarm(alarm, direction, now))
+        return [transition for transition in told if transition is not None]
+
+    def _alarm(self, alarm: Found, direction: Direction, now: float) -> Transition | None:
+        scene = self._scene(now)
+        incident = self._overlapping(alarm.slice, direction, scene)
+        if incident is not None:
+            return self._desk.join(incident, alarm.slice, now, alarm.evidence)
+        sign = 1.0 if direction == Direction.WORSE else -1.0
+        diagnosis = diagnose(scene, alarm.slice, epochs(scene, list(self._desk.book)), sign)
+        reason = Why.BASELINE_EXCEEDED if direction == Direction.WORSE else Why.IMPROVED
+        return self._open(alarm.slice, diagnosis, direction, reason, alarm.evidence, now)
+
+    def _overlapping(self, slice_: Slice, direction: Direction, scene: Scene) -> Incident | None:
+        """The newest incident of this direction that is not closed and shares cells with the slice."""
+        for incident in reversed(list(self._desk.book)):
+            changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
+            if not changed or incident.state == State.CLOSED or incident.last.direction != direction:
+                continue
+            if overlaps(scene, incident.slice, slice_):
+                return incident
+        return None
+
+    def _open(
+        self, found_by: Slice, diagnosis: Diagnosis, direction: Direction, reason: Why, evidence: float, now: float
+    ) -> Transition:
+        return self._desk.open_change(
+            found_by,
+            diagnosis,
+            direction,
+            reason,
+            evidence,
+            now,
+            self._clock.new_models(diagnosis.since, now),
+            self._untested(),
+            self._recovery(diagnosis, found_by, now) if direction == Direction.WORSE else None,
+        )
+
+    def _untested(self) -> int:
+        return 0 if self._clock.few else sum(watch.baseline is None for watch in self._watches)
+
+    # ------------------------------------------------------------------------------------------------------ recovery
+    def _recovery(self, diagnosis: Diagnosis, found_by: Slice, now: float) -> Recovery:
+        before = diagnosis.measured.before or 0.0
+        closed_at = now - (self._clock.maturity or 0.0)
+        return recovery_of(diagnosis.slice, found_by, before, self._watches, self._cells, closed_at)
+
+    def _bet_on_recovery(self, cells: Sequence[CellRow], now: float) -> None:
+        for incident in self._desk.book if cells else ():
+            if incident.state == State.FIRING and incident.recovery is not None:
+                if recovers(incident.recovery, incident.slice, cells, self._watches):
+                    self._desk.recovered(incident, now)
+                self._desk.book.touch(incident)
+
+    def _relearned(self, closed: Sequence[Slice], now: float) -> None:
+        """A slice that had improved has a baseline again."""
+        for incident in self._desk.book:
+            better = incident.last.direction == Direction.BETTER and incident.state == State.FIRING
+            if better and (incident.slice in closed or incident.found_by in closed):
+                self._desk.recovered(incident, now)
+
+    def _resolve(self, now: float) -> list[Transition]:
+        waiting = [i for i in self._desk.book if i.state in (State.RECOVERING, State.RESOLVED)]
+        told = [self._desk.hold(incident, now, self._scene(now)) for incident in waiting]
+        return [transition for transition in told if transition is not None]
+
+    # --------------------------------------------------------------------------------------------------- once a day
+    def _explain_again(self, now: float) -> list[Transition]:
+        told: list[Transition] = []
+        for incident in list(self._desk.book):
+            worse = incident.last.direction == Direction.WORSE
+            changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
+            if not (worse and changed and incident.state == State.FIRING):
+                continue
+            if now - incident.opened_at > EXPLAINED_DAYS * DAY:
+                continue
+            diagnosis = diagnose_again(self._scene(now), incident, list(self._desk.book))
+            if diagnosis is None:
+                continue
+            models = self._clock.new_models(diagnosis.since, now)
+            transition = self._desk.rename(incident, diagnosis, now, models, self._untested())
+            if transition is not None:
+                incident.recovery = self._recovery(diagnosis, incident.found_by, now)
+                told.append(transition)
+        return told
+
+    def _calls(self, now: float) -> list[Transition]:
+        """The daily look at few long units, which costs what the day has earned."""
+        clock, scene = self._clock, self._scene(now)
+        if not clock.few or len(scene.cells) < CALL_CELLS_MIN or scene.cells.words.sum() < CALL_WORDS_MIN:
+            return []
+        assert clock.ledger.since is not None
+        earned = scene.now - (clock.ledger.since if clock.calls_at is None else clock.calls_at)
+        chance = clock.ledger.pages * min(max(earned, 0.0), DAY) / (clock.ledger.days * DAY)
+        clock.calls_at = scene.now
+        clock.ledger.spend(chance)
+        told: list[Transition] = []
+        for direction, sign, allowed in ((Direction.WORSE, 1.0, chance), (Direction.BETTER, -1.0, chance / 10)):
+            epoch = epochs(scene, list(self._desk.book))
+            seed = _seed(self._customer, now, direction)
+            found = diagnose_few(scene, epoch, seed, sign, allowed)
+            if found is None:
+                continue
+            diagnosis, p = found
+            incident = self._overlapping(diagnosis.slice, direction, scene)
+            if incident is None:
+                reason = Why.CALLS_WORSE if direction == Direction.WORSE else Why.IMPROVED
+                told.append(self._open(diagnosis.slice, diagnosis, direction, reason, 1 / p, now))
+            elif (transition := self._desk.join(incident, diagnosis.slice, now, 1 / p)) is not None:
+                told.append(transition)
+        return told
+
+    def _gaps(self, now: float) -> list[Transition]:
+        if len(self._scene(now).cells) < GAP_CELLS_MIN:
+            return []
+        told: list[Transition | None] = []
+        for slice_, gap in sorted(self._unexplained_gaps(now).items()):
+            incident = self._desk.standing(IncidentKind.DISPARITY, slice_)
+            if gap.verdict == Verdict.PARITY and incident is not None and incident.state == State.FIRING:
+                self._desk.recovered(incident, now)
+            elif gap.verdict == Verdict.DISPARITY and incident is None:
+                told.append(self._desk.condition(IncidentKind.DISPARITY, slice_, gap_condition(gap.row), now))
+        return [transition for transition in told if transition is not None]
+
+    def _unexplained_gaps(self, now: float) -> Mapping[Slice, Gap]:
+        """Gaps without the cells that an incident explains: what has a page of its own was not there all along."""
+        scene = self._scene(now)
+        worse = [incident for incident in self._desk.book if incident.last.direction == Direction.WORSE]
+        explained = epochs(scene, worse) > 0
+        if not explained.any():
+            return self._standings().gaps
+        return self._standings_at(dataclasses.replace(scene, cells=scene.cells.select(~explained))).gaps
+
+    # -------------------------------------------------------------------------------------------------------- silence
+    def _blind(self, now: float) -> list[Transition]:
+        assert self._clock.first_at is not None
+        traffic = self._clock.traffic
+        holding = blind_conditions(traffic, now, self._clock.first_at, self._clock.maturity or 0.0)
+        incident = self._desk.standing(IncidentKind.BLIND, ())
+        # Traffic that stops as well does not make anybody see again: only a score does.
+        unseen = incident is not None and (traffic.last_scored_at or 0.0) <= incident.opened_at
+        return self._reconcile(IncidentKind.BLIND, holding, {()} if unseen else set(), now)
+
+    def _silence(self, now: float) -> list[Transition]:
+        closed = list(self._traffic)
+        told: list[Transition] = []
+        name = self._label_dimension
+        if name is not None:
+            table = TrafficTable([*closed, *open_traffic(self._units)], self._slicing.names)
+            incident = self._desk.standing(IncidentKind.COVERAGE, ((name, UNKNOWN),))
+            lasting: set[Slice] = set()
+            if incident is not None and table.still_vanished(name, incident.level_before or 0.0, now):
+                lasting.add(incident.slice)
+            told += self._reconcile(IncidentKind.COVERAGE, coverage_conditions(table, name, now), lasting, now)
+        if self._clock.maturity is not None:
+            table = TrafficTable(closed, self._slicing.names)
+            holding = stale_conditions(table, self._slicing.sliced, now, self._clock.maturity)
+            maturity = self._clock.maturity
+            lasting = {
+                incident.slice
+                for incident in self._desk.book
+                if incident.kind == IncidentKind.STALE
+                and incident.state == State.FIRING
+                and not table.labelled_since(incident.slice, incident.opened_at, maturity)
+            }
+            told += self._reconcile(IncidentKind.STALE, holding, lasting, now)
+        return told
+
+    def _reconcile(
+        self, kind: IncidentKind, holding: dict[Slice, Condition], lasting: set[Slice], now: float
+    ) -> list[Transition]:
+        """Open what holds now; start the hold time of what neither holds nor lasts."""
+        told = [self._desk.condition(kind, slice_, holding[slice_], now) for slice_ in sorted(holding)]
+        for incident in list(self._desk.book):
+            over = incident.slice not in holding and incident.slice not in lasting
+            if incident.kind == kind and incident.state == State.FIRING and over:
+                self._desk.recovered(incident, now)
+        return [transition for transition in told if transition is not None]
+
+    # ------------------------------------------------------------------------------------------------------- to show
+    def standing(self, slice_: Slice) -> SliceStanding | None:
+        """What is known of a slice; None before anything was looked at."""
+        if self._clock.first_at is None:
+            return None
+        sums = self._slices.get(slice_)
+        return slice_standing(
+            self._standings(),
+            self._watches.meaning(slice_),
+            self._watches.get(slice_),
+            None if sums is None else sums.last_reference_at,
+            self._clock.few,
+        )
+
+    def budget(self) -> tuple[float, float]:
+        """False pages (granted, spent) so far. Spent never exceeds granted."""
+        return self._clock.ledger.granted(), self._clock.ledger.spent
+
+    def moments(self) -> list[SliceMoments]:
+        """Running sums over closed units of every slice."""
+        return [exported(self._customer, sums) for sums in self._slices]
+
+    def coverage(self) -> Coverage:
+        """Unlabelled traffic, missing references, late records, bounds reached."""
+        everything = self._slices.get(())
+        unlabelled = {}
+        for name in self._slicing.sliced if everything is not None and everything.traffic else ():
+            assert everything is not None
+            unknown = self._slices.get(((name, UNKNOWN),))
+            unlabelled[name] = 0.0 if unknown is None else unknown.traffic / everything.traffic
+        return Coverage(
+            unlabelled=unlabelled,
+            missing={sums.slice: (sums.matured, sums.missing) for sums in self._slices},
+            counters={
+                **dict(sorted(self._units.counters.items())),
+                "cells_forgotten": self._cells.forgotten,
+                "traffic_forgotten": self._traffic.forgotten,
+                "incidents_forgotten": self._desk.book.forgotten,
+                "slots": len(self._units),
+                "cells": self._cells.rows,
+                "watches": len(self._watches),
+            },
+        )
+
+    def _standings(self) -> Standings:
+        """Courses and gaps of every slice, made anew only after units have closed."""
+        scene = self._scene(self._clock.looked_at or 0.0)
+        made = self._standings_of
+        if made is None or made[0] is not scene:
+            made = self._standings_of = (scene, self._standings_at(scene))
+        return made[1]
+
+    def _standings_at(self, scene: Scene) -> Standings:
+        names = [name for name in gap_dimensions(self._slicing.sliced) if (name,) in scene.axes]
+        parts = (self._settings.gaps, self._settings.margin, self._slicing.settings.demographics)
+        return standings(scene.cells, scene.axes, scene.now, names, scene.strata, *parts)
+
+    def _scene(self, now: float) -> Scene:
+        closed_at = now - (self._clock.maturity or 0.0)
+        made = self._scene_of
+        if made is not None and made[0] == self._cells.version and made[1] == closed_at:
+            return made[2]
+        cells = (
+            made[2].cells
+            if made is not None and made[0] == self._cells.version
+            else to_cells(list(self._cells), self._slicing.names)
+        )
+        scene = Scene(
+            cells,
+            self._watches.active_axes(self._axes),
+            self._slicing.settings.strata,
+            closed_at,
+            self._clock.few,
+            self._settings.explain,
+        )
+        self._scene_of = (self._cells.version, closed_at, scene)
+        return scene
+
+    # --------------------------------------------------------------------------------------------------------- state
+    def changes(self) -> list[Change]:
+        """Documents that changed since the last call, in a fixed order."""
+        written = [
+            *self._units.changes(),
+            *self._cells.changes(),
+            *self._traffic.changes(),
+            *self._watches.changes(),
+            *self._slices.changes(),
+            *self._desk.book.changes(),
+        ]
+        if self._clock_dirty:
+            self._clock.counters = dict(sorted(self._units.counters.items()))
+            written.append(Change("clock", "", msgspec.msgpack.encode(self._clock)))
+            self._clock_dirty = False
+        return written
+
+    def restore(self, table: str, key: str, value: bytes) -> None:
+        """Take back one document, in any order."""
+        match table:
+            case "slots":
+                self._units.restore(key, value)
+            case "cells":
+                self._cells.restore(key, value)
+            case "traffic":
+                self._traffic.restore(key, value)
+            case "watches" | "dimensions":
+                self._watches.restore(table, value)
+            case "slices":
+                self._slices.restore(value)
+            case "incidents":
+                self._desk.book.restore(key, value)
+            case _:
+                assert table == "clock"
+                clock = msgspec.msgpack.decode(value, type=Clock)
+                clock.ledger.pages, clock.ledger.days = self._clock.ledger.pages, self._clock.ledger.days
+                self._clock = clock
+                self._units.counters = dict(clock.counters)
+                self._units.taken_until = float("-inf") if clock.looked_at is None else clock.looked_at
+
+
+def axes_of(slicing: Slicing) -> list[tuple[str, ...]]:
+    """One-way for each sliced dimension, then the configured intersections."""
+    pairs = (tuple(sorted(pair)) for pair in slicing.settings.intersections)
+    return [*((name,) for name in slicing.sliced), *dict.fromkeys(pairs)]
+
+
+def _seed(customer: str, now: float, direction: Direction) -> int:
+    """A replay draws the same numbers."""
+    said = f"{customer}\x1f{now!r}\x1f{direction}"
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,222 @@
+"""Decides what a page says: the numbers of an incident, and one sentence of them that a tired person understands."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from monitor.core.cells import BoolArray, Cells
+from monitor.core.coverage import ShareShift, Stale
+from monitor.core.estimators import WEIGHT_ONE, Moments
+from monitor.core.explaining import RatioInterval
+from monitor.core.groupings import dense
+from monitor.core.records import UNKNOWN, Direction, Record, Slice, Transition
+from monitor.core.slicing import slice_name
+from monitor.core.standing_gaps import GapRow
+
+Z95 = 1.96
+
+
+class Why(StrEnum):
+    """Why a transition happened."""
+
+    BASELINE_EXCEEDED = "baseline_exceeded"
+    """Bets against the slice's own baseline paid off."""
+    CALLS_WORSE = "calls_worse"
+    """The daily comparison of few long units."""
+    IMPROVED = "improved"
+    STANDING_GAP = "standing_gap"
+    LABEL_VANISHED = "label_vanished"
+    REFERENCES_STOPPED = "references_stopped"
+    NOTHING_SCORED = "nothing_scored"
+    EXPLAINED_BETTER = "explained_better"
+    """Another slice explains an open incident better."""
+    RELAPSED = "relapsed"
+    RECOVERED = "recovered"
+    RELEARNED = "relearned"
+    """The new, better level has a baseline of its own."""
+
+
+class Measured(Record, frozen=True):
+    """A slice since a moment, before it, and everybody else since."""
+
+    wer: float | None
+    low: float | None
+    high: float | None
+    before: float | None
+    rest: float | None
+    gap: float | None
+    gap_low: float | None
+    gap_high: float | None
+    pairs: int
+
+
+def moments_of(cells: Cells, rows: BoolArray) -> Moments:
+    """Moments of some cells, a cluster for each unit."""
+    total = Moments()
+    if not rows.any():
+        return total
+    unit = dense(cells.unit[rows])
+    errors = np.rint(np.bincount(unit, cells.errors[rows]) * WEIGHT_ONE).astype(np.int64).tolist()
+    words = np.rint(np.bincount(unit, cells.words[rows]) * WEIGHT_ONE).astype(np.int64).tolist()
+    for unit_errors, unit_words in zip(errors, words, strict=True):
+        total.replace(0, 0, unit_errors, unit_words)
+    return total
+
+
+def measure(cells: Cells, slice_: Slice, inside: BoolArray, since: float) -> Measured:
+    """Plain WER of the slice after and before, and the difference to the rest since then (95 %, units as clusters).
+
+    The rest is whoever declared the slice's dimensions with other values: `unknown` is nobody's comparator.
+    """
+    later = cells.ended_at > since
+    known = np.ones(len(cells), np.bool_)
+    for name, _ in slice_:
+        known &= np.asarray(cells.labels[name] != UNKNOWN, np.bool_)
+    after, rest = moments_of(cells, inside & later), moments_of(cells, ~inside & later & known)
+    low, high = after.interval()
+    gap = gap_low = gap_high = None
+    wer, wer_rest = after.ratio(), rest.ratio()
+    if wer is not None and wer_rest is not None:
+        gap = wer - wer_rest
+        errors = after.standard_error(), rest.standard_error()
+        if errors[0] is not None and errors[1] is not None:
+            reach = Z95 * math.hypot(errors[0], errors[1])
+            gap_low, gap_high = gap - reach, gap + reach
+    return Measured(
+        wer=wer,
+        low=low,
+        high=high,
+        before=moments_of(cells, inside & ~later).ratio(),
+        rest=wer_rest,
+        gap=gap,
+        gap_low=gap_low,
+        gap_high=gap_high,
+        pairs=int(cells.utterances[inside & later].sum()),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ sentences
+def change_sentence(
+    slice_: Slice,
+    measured: Measured,
+    ratio: RatioInterval | None,
+    since: float,
+    evidence: float,
+    direction: Direction,
+    new_models: Sequence[str],
+    untested: int,
+) -> str:
+    """A slice that changed, as in `accent=england: WER 22.2 % [18.9, 25.8] since 8 March 12:06, before 10.3 %, ...`."""
+    parts = [
+        f"{slice_name(slice_)}: WER {percent(measured.wer)}{bounds(measured.low, measured.high)} "
+        f"since {moment(since)}, before {percent(measured.before)}"
+        + (f", the rest {percent(measured.rest)}" if slice_ else "")
+    ]
+    if ratio is not None:
+        parts.append(f"x{ratio.ratio:.1f} [{ratio.low:.1f}, {ratio.high:.1f}]")
+    parts.append(f"{measured.pairs} utterances")
+    parts.append(f"evidence {evidence:.1f}")
+    if direction == Direction.BETTER:
+        parts.append("the new level is being learned")
+    else:
+        parts.append(f"new model {', '.join(new_models)}" if new_models else "model label unchanged")
+    if untested:
+        parts.append(f"not tested yet (still learning): {untested} slices")
+    return "; ".join(parts)
+
+
+def renamed_sentence(first: Slice, sentence: str) -> str:
+    return f"{sentence}; first named {slice_name(first)}"
+
+
+def resolved_sentence(told: Transition, cells: Cells, inside: BoolArray, since: float, days: float) -> str:
+    """An incident that is over; `since`: how far back to look for the present level."""
+    present = moments_of(cells, inside & (cells.ended_at > since))
+    return (
+        f"{', '.join(told.slices)}: WER {percent(present.ratio())}{bounds(*present.interval())} in the last day, "
+        f"{percent(told.wer)} during the incident, {percent(told.wer_before)} before; resolved after {days:.1f} days"
+    )
+
+
+def gap_sentence(row: GapRow) -> str:
+    assert row.gap is not None and row.low is not None and row.rest_wer is not None
+    return (
+        f"{slice_name(row.slice)}: WER {percent(row.rest_wer + row.gap)}, {100 * row.gap:.1f} points above the rest of "
+        f"the same tasks ({percent(row.rest_wer)}), at least {100 * row.low:.1f}; {row.persons} speakers, "
+        f"{row.words:.0f} words; present all along, not a change"
+    )
+
+
+def label_sentence(dimension: str, shift: ShareShift) -> str:
+    return (
+        f"{dimension} is missing on {percent(shift.after)} of utterances in the last {_days(shift.days)}, before "
+        f"{percent(shift.before)}; z {shift.z:.1f}; slices of {dimension} no longer show all of their traffic"
+    )
+
+
+def stale_sentence(slice_: Slice, found: Stale) -> str:
+    return (
+        f"{slice_name(slice_)}: none of the {found.sessions} sessions that matured in the last {_days(found.days)} was "
+        f"corrected, {percent(found.share)} used to be; its WER is old"
+    )
+
+
+def blind_sentence(utterances: int, last_scored_at: float | None) -> str:
+    last = "nothing was ever scored" if last_scored_at is None else f"nothing scored since {moment(last_scored_at)}"
+    return f"all: {utterances} utterances in the last day, {last}; no fault would be seen"
+
+
+def relearned_sentence(told: Transition, days: float) -> str:
+    return f"{', '.join(told.slices)}: the better level is the baseline now, after {days:.1f} days; was: {told.summary}"
+
+
+def over_sentence(told: Transition, days: float) -> str:
+    return f"{', '.join(told.slices)}: over after {days:.1f} days; was: {told.summary}"
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+def percent(ratio: float | None) -> str:
+    """
+    >>> percent(0.2215), percent(None)
+    ('22.1 %', 'unknown')
+    """
+    return "unknown" if ratio is None else f"{100 * ratio:.1f} %"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def moment(at: float) -> str:
+    """Event time as people write it, UTC.
+
+    >>> moment(1772971560.0)
+    '8 March 12:06'
+    """
+    parts = time.gmtime(at)
+    return f"{parts.tm_mday} {_MONTHS[parts.tm_mon - 1]} {parts.tm_hour:02d}:{parts.tm_min:02d}"
+
+
+def _days(days: int) -> str:
+    return "day" if days == 1 else f"{days} days"
+
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)

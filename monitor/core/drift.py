@@ -1,0 +1,185 @@
+"""Decides when a slice has become worse (or better) than its own past: learn, close a baseline, bet on each unit.
+
+Intuition. Every stratum (accent x deployment x ...) has its own error rate. A slice expects of each unit what the
+unit's strata cost while it learned; a change of mix then moves the expectation with the errors. What remains is drift.
+Guarantee. See `evidence`: expected false alarms stay within the money, but for the 5 % of slices whose rho is too low.
+Not covered. A slice that never has the units to close a baseline (`learning`); a fault older than the baseline (that
+is a standing gap); strata never seen while learning: they give no evidence, since new accents arriving are mix.
+Source. Shin, Ramdas, Rinaldo 2022; rho is a one-sided t bound on the baseline's own cluster-robust error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from monitor.core.budget import DAY, Ledger
+from monitor.core.estimators import t_quantile
+from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean
+from monitor.core.records import Record, Slice
+
+BETTER_PART = 10.0
+"""An improvement bets with a tenth of a page's money: it pages nobody, but re-opens learning, which costs days of
+power. At the full money a year has four false re-openings, at a hundredth a real improvement waits a week longer."""
+
+
+class LearnSettings(Record, frozen=True):
+    """When a slice knows itself well enough to bet.
+
+    learn_seconds   at least this long: a working week has weekdays in it; half of it takes Monday for the norm
+    learn_units     and this many units: the error of a spread from 30 is 13 %, from half as many 19 %
+    patience        at twice learn_seconds, this many units suffice; with fewer the slice stays silent, not wrong
+    stratum_units   a stratum's rate needs this many units: at half, rates are one session's mood
+    tolerance       smallest relative change worth a page
+    """
+
+    learn_seconds: float = 5 * DAY
+    learn_units: int = 30
+    learn_seconds_max: float = 10 * DAY
+    learn_units_min: int = 12
+    stratum_units_min: int = 8
+    tolerance: float = 0.10
+
+
+class StratumSums(NamedTuple):
+    """A unit's part in one stratum of a slice: errors (capped) and words, weighted."""
+
+    stratum: str
+    errors: int
+    words: int
+
+
+UnitSums = tuple[StratumSums, ...]
+"""One unit of a slice, sorted by stratum."""
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """What a slice expects of a unit: rates by stratum, tolerance rho, mean expected errors of its learning units."""
+
+    rates: dict[str, float]
+    rho: float
+    scale: float
+
+    def expectation(self, unit: UnitSums) -> tuple[float, float, float]:
+        """(expected errors, errors, words) of the unit's parts whose stratum is known; all 0 if none is."""
+        expected = errors = words = 0.0
+        for part in unit:
+            rate = self.rates.get(part.stratum)
+            if rate is not None:
+                expected += rate * part.words
+                errors += part.errors
+                words += part.words
+        return expected, errors, words
+
+
+class Alarm(StrEnum):
+    """What a bet concluded."""
+
+    WORSE = "worse"
+    BETTER = "better"
+
+
+def learn(units: Sequence[UnitSums], settings: LearnSettings) -> Baseline | None:
+    """The baseline of these units, in order; None while too few of them lie in strata with a rate."""
+    errors: dict[str, int] = {}
+    words: dict[str, int] = {}
+    count: dict[str, int] = {}
+    for unit in units:
+        for part in unit:
+            errors[part.stratum] = errors.get(part.stratum, 0) + part.errors
+            words[part.stratum] = words.get(part.stratum, 0) + part.words
+            count[part.stratum] = count.get(part.stratum, 0) + 1
+    # A slice inside one stratum needs no comparison between strata: its own units are enough.
+    needed = settings.stratum_units_min if len(count) > 1 else 1
+    rates = {
+        stratum: errors[stratum] / words[stratum]
+        for stratum in sorted(count)
+        if count[stratum] >= needed and errors[stratum] > 0
+    }
+    draft = Baseline(rates, 1.0, 1.0)
+    expectations = [found for found in map(draft.expectation, units) if found[0] > 0]
+    m = len(expectations)
+    if m < settings.learn_units_min:
+        return None
+    total = sum(expected for expected, _, _ in expectations)
+    squares = sum((seen - expected) ** 2 for expected, seen, _ in expectations)
+    error = math.sqrt(squares * m / (m - 1)) / total
+    rho = max(1.0 + settings.tolerance, 1.0 + t_quantile(0.95, m - 1) * error)
+    return Baseline(rates, rho, total / m)
+
+
+class Watch(msgspec.Struct):
+    """One slice's learning, baseline and evidence. Mutable, private to its decider.
+
+    units      units closed since learning began; attempt: how many there were when a baseline was last tried
+    earned     the ledger's mark when the slice last took money
+    evidence   R against "not worse"; improvement: against "not better"
+    """
+
+    slice: Slice
+    learning_since: float
+    units: int = 0
+    attempt: int = 0
+    baseline: Baseline | None = None
+    closed_at: float | None = None
+    earned: float = 0.0
+    spent: float = 0.0
+    evidence: Evidence = NO_EVIDENCE
+    improvement: Evidence = NO_EVIDENCE
+
+    @property
+    def depth(self) -> int:
+        return len(self.slice)
+
+    def may_close(self, now: float, settings: LearnSettings) -> bool:
+        """Whether time and units suffice to try a baseline, and there is a unit that the last try had not."""
+        if self.baseline is not None or self.units <= self.attempt or self.units < settings.learn_units_min:
+            return False
+        age = now - self.learning_since
+        if age < settings.learn_seconds:
+            return False
+        return self.units >= settings.learn_units or age >= settings.learn_seconds_max
+
+    def close(self, now: float, units: Sequence[UnitSums], ledger: Ledger, settings: LearnSettings) -> bool:
+        """Try to close the baseline with these units; bets begin with the next one."""
+        self.attempt = self.units
+        self.baseline = learn(units, settings)
+        if self.baseline is None:
+            return False
+        self.closed_at, self.earned = now, ledger.earned(self.depth, now)
+        self.evidence = self.improvement = NO_EVIDENCE
+        return True
+
+    def reopen(self, now: float) -> None:
+        """Forget the baseline and learn from units that end after `now`."""
+        self.learning_since, self.units, self.attempt = now, 0, 0
+        self.baseline = self.closed_at = None
+        self.evidence = self.improvement = NO_EVIDENCE
+
+    def bet(self, unit: UnitSums, ended_at: float, ledger: Ledger) -> tuple[Alarm, float] | None:
+        """Bet on one closed unit: what it concluded and the evidence at that moment, or None."""
+        assert self.baseline is not None
+        expected, errors, words = self.baseline.expectation(unit)
+        if not expected > 0:
+            return None  # only strata without a rate: mix, not drift
+        # Money is what accrued since the last bet: known before the unit's errors are.
+        earned = max(ledger.earned(self.depth, ended_at), self.earned)
+        money, self.earned = earned - self.earned, earned
+        ledger.spend(money)
+        self.spent += money
+        rho, scale = self.baseline.rho, self.baseline.scale
+        self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale)
+        self.improvement = bet_better(
+            self.improvement, money / BETTER_PART, errors, expected, words, rho, scale
+        )
+        if (found := mean(self.evidence)) >= 1.0:
+            self.evidence = NO_EVIDENCE
+            return Alarm.WORSE, found
+        if (found := mean(self.improvement)) >= 1.0:
+            self.improvement = NO_EVIDENCE
+            return Alarm.BETTER, found
+        return None

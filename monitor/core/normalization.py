@@ -1,0 +1,175 @@
+"""Decides which words of a text are compared: one normaliser for each profile.
+
+- `whisper-en`: OpenAI's English rules (`english_rules`, `english_tokens`), comparable with the literature.
+- `basic`: OpenAI's rules for other languages with marks preserved. The plain ones delete Indic vowel signs, which
+  lowers WER.
+- `chars`: graphemes of the `basic` text, for scripts without spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import chain
+from typing import Protocol
+
+import regex  # type: ignore[import-untyped]
+
+from monitor.core.english_rules import LIBRARY_VERSION, without_brackets
+from monitor.core.english_tokens import LONG_TEXT, TOKEN_LENGTH_MAX, TOKENS_MAX, EnglishNormalizer, Normalized
+from monitor.core.strict_score import StrictWords
+
+NORMALIZER = f"whisper-normalizer {LIBRARY_VERSION}"
+RULES_REVISION = 1
+"""Raise when a change here or in `english_rules` changes any result: it starts a new series."""
+
+PROFILES = ("whisper-en", "basic", "chars")
+
+_GRAPHEME = regex.compile(r"\X")
+
+
+class Normalizer(Protocol):
+    """What a profile is."""
+
+    def normalize(self, text: str) -> Normalized: ...
+
+
+def normalizer_for(profile: str, keywords: Sequence[str] = ()) -> Normalizer:
+    """The normaliser of one of `PROFILES`."""
+    match profile:
+        case "whisper-en":
+            return EnglishNormalizer(keywords)
+        case "basic":
+            return BasicNormalizer(keywords)
+        case "chars":
+            return GraphemeNormalizer(keywords)
+        case _:
+            raise ValueError(f"scoring profile: got {profile!r}, want one of {', '.join(PROFILES)}")
+
+
+def identity_of(profile: str, replacements: Iterable[tuple[str, str]]) -> str:
+    """Name and hash of everything that can change a word compared, e.g. `whisper-en@1f2e3d4c`.
+
+    Keywords are not part of it: they decide what the strict score looks at, not what the WER is.
+    """
+    library = f"{NORMALIZER} regex {regex.__version__}" if profile == "chars" else NORMALIZER
+    rules = f"{profile} rules {RULES_REVISION} {library} unicode {unicodedata.unidata_version}"
+    pairs = "".join(f"\0{old}\0{new}" for old, new in sorted(set(replacements)))
+    return f"{profile}@{blake2b((rules + pairs).encode(), digest_size=4).hexdigest()}"
+
+
+class BasicNormalizer:
+    """Profile `basic`: lower case, no brackets, no symbols or punctuation; marks stay."""
+
+    def __init__(self, keywords: Sequence[str] = ()) -> None:
+        self._symbols = _Symbols()
+        self._strict = StrictWords(map(self._words, keywords), english=False)
+        self._plain: dict[str, tuple[str, ...]] = {}
+
+    def normalize(self, text: str) -> Normalized:
+        try:
+            return list(chain.from_iterable(map(self._plain.__getitem__, text.split()))), ()
+        except KeyError:
+            pass
+        words = self._words(text)
+        if len(text) <= LONG_TEXT:
+            self._learn(text)
+        return words, self._strict.items(words)
+
+    def _words(self, text: str) -> list[str]:
+        return self._symbols.clean(without_brackets(text.lower())).split()
+
+    def _learn(self, text: str) -> None:
+        """Remembers the tokens that are the same words anywhere and nothing that must be right."""
+        for token in text.split():
+            if token in self._plain or len(token) > TOKEN_LENGTH_MAX or any(bracket in token for bracket in "<[("):
+                continue
+            words = tuple(self._symbols.clean(token.lower()).split())
+            if not self._strict.items(words) and self._strict.marked.isdisjoint(words):
+                if len(self._plain) >= TOKENS_MAX:
+                    self._plain.clear()
+                self._plain[token] = words
+
+
+class GraphemeNormalizer:
+    """Profile `chars`: what a reader counts as characters, without spaces, symbols and punctuation."""
+
+    def __init__(self, keywords: Sequence[str] = ()) -> None:
+        self._symbols = _Symbols()
+        phrases = (_numbers_joined(self._graphemes(keyword)) for keyword in keywords)
+        self._strict = StrictWords(phrases, english=False)
+
+    def normalize(self, text: str) -> Normalized:
+        graphemes = self._graphemes(text)
+        return graphemes, self._strict.items(_numbers_joined(graphemes))
+
+    def _graphemes(self, text: str) -> list[str]:
+        words = self._symbols.clean(without_brackets(text.lower())).split()
+        graphemes: list[str] = _GRAPHEME.findall("".join(words))
+        return graphemes
+
+
+def _numbers_joined(graphemes: Sequence[str]) -> list[str]:
+    """Digits that stand together as one number."""
+    joined: list[str] = []
+    digits = ""
+    for grapheme in graphemes:
+        if grapheme.isdecimal():
+            digits += grapheme
+            continue
+        if digits:
+            joined.append(digits)
+            digits = ""
+        joined.append(grapheme)
+    return [*joined, digits] if digits else joined
+
+
+class _Symbols(dict[int, str]):
+    """Symbols and punctuation become a space. Filled as characters occur, emptied when full."""
+
+    def clean(self, text: str) -> str:
+        """A lower-case text without brackets, composed, without symbols."""
+        if len(self) > TOKENS_MAX:
+            self.clear()
+        return unicodedata.normalize("NFKC", text).translate(self).lower()
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        new = " " if unicodedata.category(character)[0] in "SP" else character
+        self[code] = new
+        return new
+
+
+class Replacements:
+    """A customer's replacement pairs: whole words or phrases, whatever their case, longest first, in one pass."""
+
+    _PIECE = re.compile(r"\w+|[^\w\s]")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._phrases: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for old, new in sorted(pairs, key=lambda pair: (-len(self._PIECE.findall(pair[0])), pair)):
+            pieces = tuple(self._PIECE.findall(old.lower()))
+            if pieces:
+                self._phrases.setdefault(pieces[0], []).append((pieces, new))
+
+    def apply(self, text: str) -> str:
+        """Replacements are not replaced again."""
+        if not self._phrases:
+            return text
+        found = list(self._PIECE.finditer(text))
+        pieces = [piece[0].lower() for piece in found]
+        kept: list[str] = []
+        end = 0
+        upto = 0
+        for index, piece in enumerate(pieces):
+            if index < upto or piece not in self._phrases:
+                continue
+            for phrase, new in self._phrases[piece]:
+                if tuple(pieces[index : index + len(phrase)]) == phrase:
+                    upto = index + len(phrase)
+                    kept += (text[end : found[index].start()], new)
+                    end = found[upto - 1].end()
+                    break
+        return "".join([*kept, text[end:]])

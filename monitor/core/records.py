@@ -1,0 +1,343 @@
+"""The glossary: every value that passes between stages, as frozen types.
+
+Times are float seconds since the Unix epoch, UTC. Texts occur in `Transcript`, `Reference` and `Review` only; everything
+after pairing and scoring is free of text, ids and names (speakers, sessions and utterances are keyed hashes).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+UtteranceKey = NewType("UtteranceKey", int)
+"""Keyed 64-bit hash of an utterance id: join key, sampling coin and the only trace of the id in state."""
+
+Reason = NewType("Reason", str)
+"""Why a message was rejected: one of the closed set in `wire.REASONS`."""
+
+Labels = tuple[str, ...]
+"""Declared values of an utterance, one for each name of `slicing.Dimensions.names`, in that order; `unknown` if absent."""
+
+Slice = tuple[tuple[str, str], ...]
+"""A slice as sorted (dimension, value) pairs; the empty tuple is all traffic of a customer."""
+
+UNKNOWN = "unknown"
+OTHER = "_other"
+
+
+class Source(StrEnum):
+    """How an utterance came to be corrected."""
+
+    SAMPLED = "sampled"
+    ORGANIC = "organic"
+    FLAGGED = "flagged"
+
+
+class Kind(StrEnum):
+    """The input that a message came from."""
+
+    TRANSCRIPT = "transcript"
+    REFERENCE = "reference"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of the values between stages: immutable, keyword-only."""
+
+
+# ------------------------------------------------------------------------------------------------------------- inputs
+class Transcript(Record, frozen=True):
+    """A hypothesis as the recogniser published it, within the contract."""
+
+    id: str
+    event_at: float
+    customer: str
+    deployment: str
+    text: str
+    digest: bytes
+    """SHA-256 of the message's bytes: tells a duplicate from another version."""
+    accent: str | None = None
+    language: str | None = None
+    model: str | None = None
+    speaker: str | None = None
+    session: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Declared attributes, sorted by name."""
+    confidence: float | None = None
+
+
+class Reference(Record, frozen=True):
+    """A human correction of one utterance; which one wins is decided by `rank`."""
+
+    id: str
+    event_at: float
+    text: str
+    digest: bytes
+    """SHA-256 of the text in UTF-8."""
+    revision: int = 1
+    source: Source = Source.SAMPLED
+    annotator: str | None = None
+
+    @property
+    def rank(self) -> tuple[int, float, bytes]:
+        """The greatest rank wins, whatever order references arrive in."""
+        return (self.revision, self.event_at, self.digest)
+
+
+class Tombstone(Record, frozen=True):
+    """A request to erase everything still held of one utterance."""
+
+    id: str
+
+
+class Partial(Record, frozen=True):
+    """An interim result of a streaming recogniser: counted, neither scored nor rejected."""
+
+
+class Rejected(Record, frozen=True):
+    """A message outside the contract. Carries no part of the message."""
+
+    reason: Reason
+    digest: bytes
+    """SHA-256 of the message's bytes, for the pointer."""
+
+
+class Pointer(Record, frozen=True):
+    """Where a rejected message lies: enough to find it again, nothing of its content."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: Reason
+    sha256: str
+
+
+# ------------------------------------------------------------------------------------------------------------ scoring
+class Counts(Record, frozen=True):
+    """Word (or grapheme) counts of one alignment of a hypothesis with a reference."""
+
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def reference_words(self) -> int:
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def hypothesis_words(self) -> int:
+        return self.hits + self.substitutions + self.insertions
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+
+class Score(Record, frozen=True):
+    """What a pair is worth. An empty reference has no WER: its insertions are hallucinated words."""
+
+    counts: Counts
+    strict_errors: int
+    """Errors among numbers, units, negations and keywords, before the lenient rules could hide them."""
+    strict_words: int
+    profile: str
+    """Name and hash of the normaliser profile, e.g. `whisper-en@1f2e3d4c`."""
+    empty_reference: bool = False
+    empty_hypothesis: bool = False
+    loop: bool = False
+    """The hypothesis repeats itself: most of its words are one short run said again and again."""
+
+
+# ------------------------------------------------------------------------------------- what SCORE tells DECIDE (no text)
+class Observation(Record, frozen=True):
+    """One sampled transcript was seen (or, with `counts` -1, is withdrawn). Says what traffic there is, corrected or not."""
+
+    utterance: UtteranceKey
+    event_at: float
+    customer: str
+    deployment: str
+    labels: Labels
+    model: str
+    session: str | None
+    """Keyed hash of the declared unit (session, call, interview), if any."""
+    speaker: str | None
+    """Keyed hash of the declared speaker, if any."""
+    inclusion_probability: float
+    counts: int = 1
+    """+1 seen, -1 withdrawn (erased, conflicting, or replaced by another version of itself)."""
+
+
+class Outcome(Record, frozen=True):
+    """One version of a reference, scored against its hypothesis, or a change of its standing.
+
+    `counts` is what happens to totals: +1 this version now wins, -1 it no longer does, 0 it never did.
+    `holds` says whether the version may still be the winner *as of* an earlier moment: false once the hypothesis was
+    replaced or erased. So (+1, True) scored; (-1, True) superseded; (0, True) lost on arrival; (-1 or 0, False) void.
+    """
+
+    utterance: UtteranceKey
+    event_at: float
+    customer: str
+    deployment: str
+    labels: Labels
+    model: str
+    session: str | None
+    speaker: str | None
+    inclusion_probability: float
+    reference_at: float
+    revision: int
+    reference_digest: bytes
+    """First 8 bytes of the reference's SHA-256: breaks ties, names the version."""
+    source: Source
+    score: Score
+    counts: int
+    holds: bool
+    aligner: str
+    """Name and version of the aligner, e.g. `rapidfuzz 3.14.6`."""
+
+    @property
+    def rank(self) -> tuple[int, float, bytes]:
+        return (self.revision, self.reference_at, self.reference_digest)
+
+
+class Review(Record, frozen=True):
+    """A sampled hypothesis for human correctors: the one sanctioned way out for text."""
+
+    id: str
+    event_at: float
+    customer: str
+    deployment: str
+    text: str
+    language: str | None
+    labels: dict[str, str]
+    inclusion_probability: float
+    priority: float
+    """Smaller is sooner: the sampling coin, so that any prefix of the list is itself a random sample."""
+
+
+# ---------------------------------------------------------------------------------------------------------- decisions
+class Level(StrEnum):
+    PAGE = "page"
+    TICKET = "ticket"
+    DIGEST = "digest"
+
+
+class IncidentKind(StrEnum):
+    DRIFT = "drift"
+    DISPARITY = "disparity"
+    OVERALL = "overall"
+    COVERAGE = "coverage"
+    STALE = "stale"
+    BLIND = "blind"
+
+
+class IncidentState(StrEnum):
+    FIRING = "firing"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+
+
+class Direction(StrEnum):
+    WORSE = "worse"
+    BETTER = "better"
+
+
+class Verdict(StrEnum):
+    """What is known of a slice against the rest. `insufficient` and `learning` never read as good."""
+
+    DISPARITY = "disparity"
+    PARITY = "parity"
+    INSUFFICIENT = "insufficient"
+
+
+class Transition(Record, frozen=True):
+    """One line of incidents.jsonl: an incident fires, is explained anew, or resolves. No text, speaker or id."""
+
+    incident: str
+    at: float
+    state: IncidentState
+    level: Level
+    kind: IncidentKind
+    direction: Direction
+    customer: str
+    slices: tuple[str, ...]
+    wer: float | None
+    wer_before: float | None
+    wer_rest: float | None
+    gap: float | None
+    gap_low: float | None
+    gap_high: float | None
+    pairs: int
+    evidence: float
+    """The e-value (mean evidence at the alarm), or 1/p for rules that give a p-value."""
+    reason: str
+    summary: str
+    since: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+
+# --------------------------------------------------------------------------------------------------- what people see
+class SliceStanding(Record, frozen=True):
+    """What DECIDE knows of one slice: read by the page, the metrics and slices.csv."""
+
+    verdict: Verdict
+    learning: bool
+    gap: float | None
+    gap_low: float | None
+    gap_high: float | None
+    evidence: float
+    """Mean of the drift bets: 1 pages."""
+    detectable_gap: float | None
+    """The smallest WER gap that 80 % power could see with the labels so far."""
+    words_missing: int
+    """Labelled words still needed for a verdict; 0 when there is one."""
+    budget_spent: float
+    last_reference_at: float | None
+    windows: tuple[tuple[str, float, float, int], ...] = ()
+    """(window name, WER, standard error, units) over matured units, 6 h to 28 d."""
+    history: tuple[tuple[float, float, float, float], ...] = ()
+    """Per day: (day start, WER, low, high), for sparklines and plots."""
+
+
+class SliceRow(Record, frozen=True):
+    """One slice's totals with its standing: a row of slices.csv."""
+
+    customer: str
+    slice: str
+    depth: int
+    transcripts: int
+    pairs: int
+    counts: Counts
+    wer: float | None
+    wer_low: float | None
+    wer_high: float | None
+    clusters: int
+    hallucinated_words: int
+    strict_errors: int
+    strict_words: int
+    standing: SliceStanding | None = None
+    last_reference_at: float | None = None
+    missing: int = 0
+    """Transcripts whose time for a correction ran out without one."""
+
+
+class View(Record, frozen=True):
+    """An immutable picture of the whole agent, swapped by assignment for the threads that serve it."""
+
+    at: float
+    """Event-time watermark."""
+    started_at: float
+    dimensions: tuple[str, ...]
+    slices: tuple[SliceRow, ...] = ()
+    incidents: tuple[Transition, ...] = ()
+    """Every transition so far (bounded), oldest first."""
+    counters: dict[str, int] = {}
+    """Pipeline counters: `name{label="value"}` -> count (see catalog.py)."""
+    gauges: dict[str, float] = {}
+    budget: tuple[tuple[str, float, float], ...] = ()
+    """(customer, granted, spent) false pages."""
+    config_sha256: str = ""

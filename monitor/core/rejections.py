@@ -1,0 +1,40 @@
+"""Decides whether so much is rejected that reading on would drain an input into the dead letters."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_SECONDS = 60.0
+MESSAGES_MIN = 500
+"""Below this a handful of bad messages after an idle night would stop the agent (contract.md)."""
+SHARE = 0.5
+
+
+class RejectionGuard:
+    """Counts messages and rejects of the last minute, by whole seconds of `now`."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[int, int, int]] = deque()
+        self.messages = 0
+        self.rejected = 0
+
+    def note(self, rejected: bool, now: float) -> bool:
+        """Count one message; True when the agent must stop without committing past it.
+
+        >>> guard = RejectionGuard()
+        >>> any(guard.note(True, 0.0) for _ in range(499)), guard.note(True, 0.0)
+        (False, True)
+        """
+        second = int(now)
+        if self._seconds and self._seconds[-1][0] >= second:
+            last, messages, bad = self._seconds.pop()
+            self._seconds.append((last, messages + 1, bad + rejected))
+        else:
+            self._seconds.append((second, 1, int(rejected)))
+        self.messages += 1
+        self.rejected += rejected
+        while self._seconds[0][0] <= self._seconds[-1][0] - WINDOW_SECONDS:
+            _, messages, bad = self._seconds.popleft()
+            self.messages -= messages
+            self.rejected -= bad
+        return self.messages >= MESSAGES_MIN and self.rejected >= SHARE * self.messages

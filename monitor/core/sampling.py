@@ -1,0 +1,234 @@
+"""Decides which utterances are followed: a keyed hash of the id against a threshold that is known in advance.
+
+Intuition: the coin of an utterance is a keyed hash of its id, so both inputs toss the same coin without talking to each
+other, and lowering a threshold later leaves a uniform sample. The probability is fixed by the utterance's event hour and
+stratum, never by when it arrives or what was recognised, so `1 / probability` weighs it without bias.
+Guarantee: P(kept) equals the recorded inclusion probability exactly (Horvitz and Thompson 1952), also after the storage
+ceiling was lowered: a pair scored later carries the smaller probability.
+Not covered: an utterance whose id the customer re-uses; corrections that a customer chooses with a probability of its own.
+Source: Duffield, Lund, Thorup, "Priority sampling", J. ACM 2007 (threshold form).
+
+The coin covers the id alone, not (deployment, id): a reference does not name its deployment, and both inputs must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from monitor.core.changes import Change
+from monitor.core.records import Record, UtteranceKey
+
+COINS = 1 << 64
+"""Number of values of the coin."""
+HOUR = 3600.0
+TRAFFIC_HOURS = 24
+"""Event hours of traffic that a plan looks back on: one day, so that a night does not set the day's rates."""
+OPEN_HOURS = 1
+"""The youngest hour before a plan's own that is left out: its records may still be arriving."""
+FIRST_PROBABILITY = 0.1
+"""Rate before any hour of traffic is known: at 1.0 the first hour could cost a month of labels."""
+
+Stratum = tuple[str, ...]
+
+
+class SamplingSettings(Record, frozen=True):
+    """Either a fixed probability, or a budget of labels spread over strata (then `probability` is not used).
+
+    probability      chance of every utterance, in (0, 1]
+    labels_per_day   corrections the customer can afford in 24 hours; None: fixed probability
+    per_stratum_min  corrections a day that every stratum gets first, traffic permitting
+    strata           dimensions whose combinations share the budget
+    pending_max      utterances and references held at most; above it the threshold is halved
+    """
+
+    probability: float = 1.0
+    labels_per_day: float | None = None
+    per_stratum_min: float = 20.0
+    strata: tuple[str, ...] = ("accent",)
+    pending_max: int = 1_000_000
+    strata_max: int = 10_000
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Probabilities of one event hour."""
+
+    by_stratum: dict[Stratum, float]
+    other: float
+    """Of a stratum that had no traffic when the plan was made."""
+
+
+class Sampler:
+    """Tosses the coins and keeps the plans; restored from its documents it goes on with the same plans."""
+
+    def __init__(self, settings: SamplingSettings, key: bytes, retention_seconds: float) -> None:
+        self.settings = settings
+        self._key = key
+        self._retention_hours = int(retention_seconds // HOUR) + 1
+        self._ceiling = COINS
+        self._ceiling_since = 0.0
+        self._traffic: dict[int, dict[Stratum, int]] = {}
+        self._plans: dict[int, Plan] = {}
+        self._needs: Mapping[Stratum, float] = {}
+        self._dirty: set[str] = set()
+
+    def coin(self, utterance_id: str) -> UtteranceKey:
+        """The utterance's coin, uniform on 0 .. 2^64 - 1; also its key in state."""
+        digest = blake2b(utterance_id.encode(), key=self._key, digest_size=8).digest()
+        return UtteranceKey(int.from_bytes(digest, "big"))
+
+    def pseudonym(self, *parts: str) -> str:
+        """Keyed hash (16 hex digits) that stands for a speaker or session in everything after routing."""
+        return blake2b("\x1f".join(parts).encode(), key=self._key, digest_size=8, person=b"who").hexdigest()
+
+    def may_be_kept(self, coin: UtteranceKey) -> bool:
+        """Whether a reference with this coin can belong to a kept utterance, whatever its stratum."""
+        if coin >= self._ceiling:
+            return False
+        if self.settings.labels_per_day is not None:
+            return True
+        return coin < self.settings.probability * COINS
+
+    def probability(self, stratum: Stratum, event_at: float) -> float:
+        """Inclusion probability of an utterance of this stratum and event time; counts it as traffic."""
+        if self.settings.labels_per_day is None:
+            planned = self.settings.probability
+        else:
+            hour = int(event_at // HOUR)
+            self._count(stratum, hour)
+            plan = self._plan(hour)
+            planned = plan.by_stratum.get(stratum, plan.other)
+        return self.effective(planned)
+
+    def effective(self, probability: float) -> float:
+        """The probability under the storage ceiling as it is now: what a pair scored now must be weighed with."""
+        return probability if self._ceiling == COINS else min(probability, self._ceiling / COINS)
+
+    def kept(self, coin: UtteranceKey, probability: float) -> bool:
+        return coin < probability * COINS
+
+    # ------------------------------------------------------------------------------------------------ storage budget
+    def lower_ceiling(self, stream_time: float) -> UtteranceKey:
+        """Halve what is kept; rows with a coin at or above the answer are to be deleted."""
+        widest = 1.0 if self.settings.labels_per_day is not None else self.settings.probability
+        self._ceiling = min(self._ceiling, int(widest * COINS)) // 2
+        self._ceiling_since = stream_time
+        self._dirty.add("ceiling")
+        return UtteranceKey(self._ceiling)
+
+    def lift_ceiling(self, stream_time: float) -> None:
+        """Keep everything again once no utterance from before the last lowering can be held."""
+        if self._ceiling < COINS and stream_time - self._ceiling_since > self._retention_hours * HOUR:
+            self._ceiling = COINS
+            self._dirty.add("ceiling")
+
+    @property
+    def ceiling(self) -> float:
+        """Share of all coins that storage leaves room for, in (0, 1]."""
+        return self._ceiling / COINS
+
+    # -------------------------------------------------------------------------------------------------- label budget
+    def set_needs(self, needs: Mapping[Stratum, float]) -> None:
+        """Relative need for labels by stratum (1 ordinary); enters plans made from now on."""
+        self._needs = needs
+
+    def _count(self, stratum: Stratum, hour: int) -> None:
+        traffic = self._traffic.setdefault(hour, {})
+        if stratum in traffic or len(traffic) < self.settings.strata_max:
+            traffic[stratum] = traffic.get(stratum, 0) + 1
+            self._dirty.add(f"traffic/{hour}")
+
+    def _plan(self, hour: int) -> Plan:
+        plan = self._plans.get(hour)
+        if plan is None:
+            plan = self._plans[hour] = self._make_plan(hour)
+            self._dirty.add(f"plan/{hour}")
+            self._forget(hour)
+        return plan
+
+    def _make_plan(self, hour: int) -> Plan:
+        """Labels of a day over its traffic: a floor for each stratum, the rest in proportion to traffic times need."""
+        assert self.settings.labels_per_day is not None
+        daily: dict[Stratum, float] = {}
+        hours = [h for h in self._traffic if hour - OPEN_HOURS - TRAFFIC_HOURS <= h < hour - OPEN_HOURS]
+        for past in sorted(hours):
+            for stratum, utterances in self._traffic[past].items():
+                daily[stratum] = daily.get(stratum, 0.0) + utterances
+        if not daily:
+            return Plan({}, FIRST_PROBABILITY)
+        observed = max(1, hour - OPEN_HOURS - min(hours))
+        daily = {stratum: seen * TRAFFIC_HOURS / observed for stratum, seen in daily.items()}
+        return allocate(daily, self.settings.labels_per_day, self.settings.per_stratum_min, self._needs)
+
+    def _forget(self, hour: int) -> None:
+        for past in [h for h in self._plans if h < hour - self._retention_hours]:
+            del self._plans[past]
+            self._dirty.add(f"plan/{past}")
+        for past in [h for h in self._traffic if h < hour - self._retention_hours]:
+            del self._traffic[past]
+            self._dirty.add(f"traffic/{past}")
+
+    # --------------------------------------------------------------------------------------------------------- state
+    def changes(self) -> list[Change]:
+        """Plans, traffic and ceiling that changed since the last call."""
+        written = [Change("sampling", key, self._document(key)) for key in sorted(self._dirty)]
+        self._dirty.clear()
+        return written
+
+    def restore(self, table: str, key: str, value: bytes) -> None:
+        """Take back one document."""
+        assert table == "sampling"
+        kind, _, hour = key.partition("/")
+        if kind == "ceiling":
+            ceiling, self._ceiling_since = msgspec.msgpack.decode(value, type=tuple[str, float])
+            self._ceiling = int(ceiling)
+        elif kind == "plan":
+            rows, other = msgspec.msgpack.decode(value, type=tuple[list[tuple[Stratum, float]], float])
+            self._plans[int(hour)] = Plan(dict(rows), other)
+        else:
+            self._traffic[int(hour)] = dict(msgspec.msgpack.decode(value, type=list[tuple[Stratum, int]]))
+
+    def _document(self, key: str) -> bytes | None:
+        kind, _, hour = key.partition("/")
+        if kind == "ceiling":
+            return msgspec.msgpack.encode((str(self._ceiling), self._ceiling_since))
+        if kind == "plan":
+            plan = self._plans.get(int(hour))
+            return msgspec.msgpack.encode((sorted(plan.by_stratum.items()), plan.other)) if plan else None
+        traffic = self._traffic.get(int(hour))
+        return msgspec.msgpack.encode(sorted(traffic.items())) if traffic else None
+
+
+def allocate(
+    daily: Mapping[Stratum, float], labels_per_day: float, per_stratum_min: float, needs: Mapping[Stratum, float]
+) -> Plan:
+    """Spread a day's labels over strata: the floor first, the rest by traffic x need, never above the traffic.
+
+    daily: utterances a day by stratum. Returns probabilities; their expected labels never exceed `labels_per_day`.
+
+    >>> plan = allocate({("us",): 900.0, ("yoruba",): 10.0}, 100, 5, {})
+    >>> round(plan.by_stratum[("yoruba",)], 3), round(plan.by_stratum[("us",)], 3)
+    (0.596, 0.104)
+    """
+    floors = {stratum: min(traffic, per_stratum_min) for stratum, traffic in daily.items()}
+    scale = min(1.0, labels_per_day / max(sum(floors.values()), 1e-9))
+    labels = {stratum: floor * scale for stratum, floor in floors.items()}
+    rest = labels_per_day - sum(labels.values())
+    open_strata = {stratum for stratum in daily if labels[stratum] < daily[stratum]}
+    while rest > 1e-9 and open_strata:  # each round fills at least one stratum or spends all: at most len(daily) rounds
+        shares = {stratum: daily[stratum] * needs.get(stratum, 1.0) for stratum in sorted(open_strata)}
+        total = sum(shares.values())
+        spent = 0.0
+        for stratum, share in shares.items():
+            given = min(rest * share / total, daily[stratum] - labels[stratum])
+            labels[stratum] += given
+            spent += given
+            if labels[stratum] >= daily[stratum] - 1e-9:
+                open_strata.discard(stratum)
+        if spent <= 1e-9:
+            break
+        rest -= spent
+    probabilities = {stratum: min(1.0, labels[stratum] / traffic) for stratum, traffic in daily.items()}
+    return Plan(probabilities, min(1.0, labels_per_day / max(sum(daily.values()), 1.0)))

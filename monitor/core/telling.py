@@ -1,0 +1,260 @@
+"""Decides how each step of an incident is told: one transition, with its level, numbers and sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from monitor.core.describing import (
+    Why,
+    change_sentence,
+    gap_sentence,
+    over_sentence,
+    relearned_sentence,
+    renamed_sentence,
+    resolved_sentence,
+)
+from monitor.core.diagnosing import Diagnosis, Scene, last_day
+from monitor.core.incidents import Action, Incident, IncidentBook, Signal, State, incident_id
+from monitor.core.records import Direction, IncidentKind, IncidentState, Level, Slice, Transition
+from monitor.core.recovery import Recovery
+from monitor.core.slicing import slice_name
+from monitor.core.standing_gaps import GapRow
+
+DAY = 86400.0
+
+
+class Condition(NamedTuple):
+    """Something that holds or not (a gap, silence), and what to say of it when it begins."""
+
+    level: Level
+    evidence: float
+    reason: Why
+    summary: str
+    numbers: dict[str, float | None]
+    pairs: int = 0
+    since: float | None = None
+    level_before: float | None = None
+
+
+def gap_condition(row: GapRow) -> Condition:
+    """A standing gap: one ticket, never a page."""
+    assert row.gap is not None and row.rest_wer is not None
+    numbers = {
+        "wer": row.rest_wer + row.gap,
+        "wer_rest": row.rest_wer,
+        "gap": row.gap,
+        "gap_low": row.low,
+        "gap_high": row.high,
+    }
+    z = row.gap / row.standard_error if row.standard_error else 0.0
+    return Condition(Level.TICKET, z, Why.STANDING_GAP, gap_sentence(row), numbers, pairs=row.persons)
+
+
+class Desk:
+    """Opens, updates and resolves the incidents of one customer."""
+
+    def __init__(self, customer: str) -> None:
+        self._customer = customer
+        self.book = IncidentBook()
+
+    # ------------------------------------------------------------------------------------------------------ changes
+    def open_change(
+        self,
+        found_by: Slice,
+        diagnosis: Diagnosis,
+        direction: Direction,
+        reason: Why,
+        evidence: float,
+        at: float,
+        new_models: Sequence[str],
+        untested: int,
+        recovery: Recovery | None,
+    ) -> Transition:
+        """A slice changed: a page if it is worse, a line in the digest if it is better."""
+        kind = IncidentKind.DRIFT if diagnosis.slice else IncidentKind.OVERALL
+        told = self._change(
+            incident_id(self._customer, kind, diagnosis.slice, at),
+            kind,
+            IncidentState.FIRING,
+            diagnosis,
+            direction,
+            reason,
+            evidence,
+            at,
+            new_models,
+            untested,
+        )
+        self._add(kind, diagnosis.slice, found_by, diagnosis.since, told, recovery, None)
+        return told
+
+    def rename(
+        self, incident: Incident, diagnosis: Diagnosis, at: float, new_models: Sequence[str], untested: int
+    ) -> Transition | None:
+        """Another slice explains an open incident better: an update, never a page."""
+        if self.book.signal(incident, Signal.RENAMED, at) != Action.UPDATE:
+            return None
+        kind = IncidentKind.DRIFT if diagnosis.slice else IncidentKind.OVERALL
+        first = incident.slice
+        told = self._change(
+            incident.last.incident,
+            kind,
+            IncidentState.UPDATED,
+            diagnosis,
+            incident.last.direction,
+            Why.EXPLAINED_BETTER,
+            incident.last.evidence,
+            at,
+            new_models,
+            untested,
+        )
+        told = replace(told, summary=renamed_sentence(first, told.summary))
+        incident.kind, incident.slice, incident.since, incident.last = kind, diagnosis.slice, diagnosis.since, told
+        self.book.touch(incident)
+        return told
+
+    def join(self, incident: Incident, slice_: Slice, at: float, evidence: float) -> Transition | None:
+        """An alarm that an incident explains. Soon after `resolved`, it fires again under the same name."""
+        action = self.book.signal(incident, Signal.ALARM, at)
+        if slice_ != incident.slice and slice_ not in incident.joined:
+            incident.joined = sorted([*incident.joined, slice_])
+        if action != Action.FIRE_AGAIN:
+            return None
+        told = replace(
+            incident.last,
+            at=at,
+            state=IncidentState.FIRING,
+            reason=Why.RELAPSED.value,
+            evidence=evidence,
+            summary=f"{slice_name(incident.slice)}: worse again within a day of being resolved",
+        )
+        incident.last = told
+        return told
+
+    def recovered(self, incident: Incident, at: float) -> None:
+        """The evidence says that it is over; the hold time begins."""
+        self.book.signal(incident, Signal.RECOVERED, at)
+
+    def hold(self, incident: Incident, at: float, scene: Scene) -> Transition | None:
+        """Resolve what has been over for the hold time."""
+        if self.book.hold(incident, at) != Action.RESOLVE:
+            return None
+        days = (at - incident.opened_at) / DAY
+        told = incident.last
+        if incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL) and told.direction == Direction.WORSE:
+            inside, since = last_day(scene, incident.slice)
+            reason, summary = Why.RECOVERED, resolved_sentence(told, scene.cells, inside, since, days)
+        elif told.direction == Direction.BETTER:
+            # The better level is the slice's own from now on: it explains its cells for good.
+            incident.until = None
+            reason, summary = Why.RELEARNED, relearned_sentence(told, days)
+        else:
+            reason, summary = Why.RECOVERED, over_sentence(told, days)
+        return replace(told, at=at, state=IncidentState.RESOLVED, reason=reason.value, summary=summary)
+
+    # --------------------------------------------------------------------------------------------------- conditions
+    def condition(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:
+        """A condition holds: open an incident unless it has one."""
+        incident = self.standing(kind, slice_)
+        if incident is not None:
+            return self.join(incident, slice_, at, condition.evidence)
+        told = Transition(
+            incident=incident_id(self._customer, kind, slice_, at),
+            at=at,
+            state=IncidentState.FIRING,
+            level=condition.level,
+            kind=kind,
+            direction=Direction.WORSE,
+            customer=self._customer,
+            slices=(slice_name(slice_),),
+            wer=condition.numbers.get("wer"),
+            wer_before=None,
+            wer_rest=condition.numbers.get("wer_rest"),
+            gap=condition.numbers.get("gap"),
+            gap_low=condition.numbers.get("gap_low"),
+            gap_high=condition.numbers.get("gap_high"),
+            pairs=condition.pairs,
+            evidence=condition.evidence,
+            reason=condition.reason.value,
+            summary=condition.summary,
+            since=condition.since,
+        )
+        self._add(kind, slice_, slice_, at, told, None, condition.level_before)
+        return told
+
+    def standing(self, kind: IncidentKind, slice_: Slice) -> Incident | None:
+        """The incident of a condition that is not closed."""
+        for incident in self.book:
+            if incident.kind == kind and incident.slice == slice_ and incident.state != State.CLOSED:
+                return incident
+        return None
+
+    # ------------------------------------------------------------------------------------------------------- private
+    def _add(
+        self,
+        kind: IncidentKind,
+        slice_: Slice,
+        found_by: Slice,
+        since: float,
+        told: Transition,
+        recovery: Recovery | None,
+        level_before: float | None,
+    ) -> None:
+        self.book.add(
+            Incident(
+                number=self.book.next_number(),
+                kind=kind,
+                slice=slice_,
+                found_by=found_by,
+                state=State.FIRING,
+                state_at=told.at,
+                since=since,
+                last=told,
+                opened_at=told.at,
+                level_before=level_before,
+                recovery=recovery,
+            )
+        )
+
+    def _change(
+        self,
+        incident: str,
+        kind: IncidentKind,
+        state: IncidentState,
+        diagnosis: Diagnosis,
+        direction: Direction,
+        reason: Why,
+        evidence: float,
+        at: float,
+        new_models: Sequence[str],
+        untested: int,
+    ) -> Transition:
+        measured, ratio = diagnosis.measured, diagnosis.ratio
+        return Transition(
+            incident=incident,
+            at=at,
+            state=state,
+            level=Level.PAGE if direction == Direction.WORSE else Level.DIGEST,
+            kind=kind,
+            direction=direction,
+            customer=self._customer,
+            slices=(slice_name(diagnosis.slice),),
+            wer=measured.wer,
+            wer_before=measured.before,
+            wer_rest=measured.rest,
+            gap=measured.gap,
+            gap_low=measured.gap_low,
+            gap_high=measured.gap_high,
+            pairs=measured.pairs,
+            evidence=evidence,
+            reason=reason.value,
+            summary=change_sentence(
+                diagnosis.slice, measured, ratio, diagnosis.since, evidence, direction, new_models, untested
+            ),
+            since=diagnosis.since,
+            ratio=None if ratio is None else ratio.ratio,
+            ratio_low=None if ratio is None else ratio.low,
+            ratio_high=None if ratio is None else ratio.high,
+        )

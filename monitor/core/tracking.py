@@ -1,0 +1,215 @@
+"""Decides what each slice adds up to: exact integer totals, and cluster moments for the error of its WER.
+
+Every sum is an integer (weights are fixed-point), so a correction subtracts exactly what it had added and the order of
+arrival leaves no trace. WER counts winners of source `sampled` with a non-empty reference; organic and flagged corrections
+and the words hallucinated over empty references are kept apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from monitor.core.changes import Change
+from monitor.core.estimators import Moments, weight_of
+from monitor.core.records import Counts, Observation, Outcome, Slice, SliceRow, SliceStanding, Source
+from monitor.core.slicing import Slicing, slice_name
+
+CLUSTERS_MAX = 200_000
+"""Sessions and speakers whose sums stay open, for each customer (about 100 MB). One that was closed and returns counts
+as a new cluster: the interval gets slightly too narrow, the totals stay exact."""
+
+
+class SliceTotals(msgspec.Struct):
+    """Sums of one slice since the state began. Mutable, private to its tracker."""
+
+    slice: Slice
+    transcripts: int = 0
+    pairs: int = 0
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    empty_references: int = 0
+    hallucinated_words: int = 0
+    strict_errors: int = 0
+    strict_words: int = 0
+    biased_pairs: int = 0
+    """Corrections that somebody chose (organic, flagged): reported apart, never in the WER."""
+    biased_errors: int = 0
+    biased_words: int = 0
+    missing: int = 0
+    """Transcripts whose time for a correction ran out without one."""
+    last_reference_at: float | None = None
+    moments: Moments = msgspec.field(default_factory=Moments)
+
+
+class Cluster(msgspec.Struct):
+    """Weighted errors and words of one session or speaker in each of its slices."""
+
+    sums: dict[int, tuple[int, int]] = {}
+
+
+class Tracker:
+    """Totals of one customer's slices."""
+
+    def __init__(self, slicing: Slicing, customer: str) -> None:
+        self._slicing = slicing
+        self._customer = customer
+        self._totals: list[SliceTotals] = []
+        self._index: dict[Slice, int] = {}
+        self._clusters: dict[str, Cluster] = {}
+        self._dirty_slices: set[int] = set()
+        self._dirty_clusters: set[str] = set()
+        self.clusters_closed = 0
+        """Clusters closed early because CLUSTERS_MAX was reached."""
+
+    def observe(self, observation: Observation) -> None:
+        """Count a transcript in its slices, or take it back."""
+        for index in self._indices(observation.labels):
+            self._totals[index].transcripts += observation.counts
+            self._dirty_slices.add(index)
+
+    def missing(self, labels: tuple[str, ...]) -> None:
+        """Count a transcript that nobody corrected in time."""
+        for index in self._indices(labels):
+            self._totals[index].missing += 1
+            self._dirty_slices.add(index)
+
+    def score(self, outcome: Outcome) -> None:
+        """Add a winner to its slices, or subtract one that no longer wins."""
+        indices = self._indices(outcome.labels)
+        for index in indices:
+            totals = self._totals[index]
+            if outcome.holds and (totals.last_reference_at or 0.0) < outcome.reference_at:
+                totals.last_reference_at = outcome.reference_at
+                self._dirty_slices.add(index)
+            if outcome.counts:
+                _add(totals, outcome)
+                self._dirty_slices.add(index)
+        if outcome.counts and outcome.source == Source.SAMPLED and not outcome.score.empty_reference:
+            self._add_to_cluster(outcome, indices)
+
+    def rows(self) -> Iterator[tuple[Slice, SliceTotals]]:
+        """Every slice with its totals, most general first."""
+        for totals in sorted(self._totals, key=lambda totals: (len(totals.slice), totals.slice)):
+            yield totals.slice, totals
+
+    # ------------------------------------------------------------------------------------------------------- private
+    def _indices(self, labels: tuple[str, ...]) -> list[int]:
+        return [self._slot(slice_) for slice_ in self._slicing.slices_of(labels)]
+
+    def _slot(self, slice_: Slice) -> int:
+        index = self._index.get(slice_)
+        if index is None:
+            index = self._index[slice_] = len(self._totals)
+            self._totals.append(SliceTotals(slice_))
+        return index
+
+    def _add_to_cluster(self, outcome: Outcome, indices: list[int]) -> None:
+        weight = outcome.counts * weight_of(outcome.inclusion_probability)
+        errors = weight * outcome.score.counts.errors
+        words = weight * outcome.score.counts.reference_words
+        name = outcome.session or outcome.speaker
+        if name is None:  # the utterance is its own cluster: nothing to remember
+            for index in indices:
+                moments = self._totals[index].moments
+                if outcome.counts > 0:
+                    moments.replace(0, 0, errors, words)
+                else:
+                    moments.replace(-errors, -words, 0, 0)
+            return
+        cluster = self._clusters.pop(name, None) or Cluster({})
+        self._clusters[name] = cluster  # most recently used last
+        for index in indices:
+            old_errors, old_words = cluster.sums.get(index, (0, 0))
+            new = (old_errors + errors, old_words + words)
+            self._totals[index].moments.replace(old_errors, old_words, *new)
+            if new == (0, 0):
+                cluster.sums.pop(index, None)
+            else:
+                cluster.sums[index] = new
+        self._dirty_clusters.add(name)
+        if len(self._clusters) > CLUSTERS_MAX:
+            closed = next(iter(self._clusters))
+            del self._clusters[closed]
+            self._dirty_clusters.add(closed)
+            self.clusters_closed += 1
+
+    # --------------------------------------------------------------------------------------------------------- state
+    def changes(self) -> list[Change]:
+        """Slices and clusters that changed since the last call."""
+        written = [
+            Change("totals", f"{self._customer}\x1f{index}", msgspec.msgpack.encode(self._totals[index]))
+            for index in sorted(self._dirty_slices)
+        ]
+        for name in sorted(self._dirty_clusters):
+            cluster = self._clusters.get(name)
+            value = msgspec.msgpack.encode(cluster) if cluster is not None else None
+            written.append(Change("clusters", f"{self._customer}\x1f{name}", value))
+        self._dirty_slices.clear()
+        self._dirty_clusters.clear()
+        return written
+
+    def restore(self, table: str, key: str, value: bytes) -> None:
+        """Take back one document. Slices may come in any order."""
+        name = key.split("\x1f", 1)[1]
+        if table == "clusters":
+            self._clusters[name] = msgspec.msgpack.decode(value, type=Cluster)
+            return
+        assert table == "totals"
+        totals = msgspec.msgpack.decode(value, type=SliceTotals)
+        index = int(name)
+        while len(self._totals) <= index:
+            self._totals.append(SliceTotals(()))
+        self._totals[index] = totals
+        self._index[totals.slice] = index
+
+
+def slice_row(customer: str, slice_: Slice, totals: SliceTotals, standing: SliceStanding | None) -> SliceRow:
+    """A row of slices.csv: raw counts, and the WER weighted by inclusion probability with its interval."""
+    wer = totals.moments.ratio()
+    low, high = totals.moments.interval() if wer is not None else (None, None)
+    return SliceRow(
+        customer=customer,
+        slice=slice_name(slice_),
+        depth=len(slice_),
+        transcripts=totals.transcripts,
+        pairs=totals.pairs,
+        counts=Counts(
+            hits=totals.hits,
+            substitutions=totals.substitutions,
+            deletions=totals.deletions,
+            insertions=totals.insertions,
+        ),
+        wer=wer,
+        wer_low=low,
+        wer_high=high,
+        clusters=totals.moments.clusters,
+        hallucinated_words=totals.hallucinated_words,
+        strict_errors=totals.strict_errors,
+        strict_words=totals.strict_words,
+        standing=standing,
+        last_reference_at=totals.last_reference_at,
+        missing=totals.missing,
+    )
+
+
+def _add(totals: SliceTotals, outcome: Outcome) -> None:
+    sign, score, counts = outcome.counts, outcome.score, outcome.score.counts
+    if outcome.source != Source.SAMPLED:
+        totals.biased_pairs += sign
+        totals.biased_errors += sign * counts.errors
+        totals.biased_words += sign * counts.reference_words
+    elif score.empty_reference:
+        totals.empty_references += sign
+        totals.hallucinated_words += sign * counts.insertions
+    else:
+        totals.pairs += sign
+        totals.hits += sign * counts.hits
+        totals.substitutions += sign * counts.substitutions
+        totals.deletions += sign * counts.deletions
+        totals.insertions += sign * counts.insertions
+        totals.strict_errors += sign * score.strict_errors
+        totals.strict_words += sign * score.strict_words

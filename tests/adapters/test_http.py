@@ -1,0 +1,99 @@
+"""The metrics port: what it answers, and that it cannot be used against us."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from monitor.adapters.exposition import Exposition
+from monitor.adapters.http import ServeFailed, StatusServer
+from monitor.adapters.wsgi_server import THREADS_MAX
+from tests.adapters.views import snapshot
+
+
+@pytest.fixture
+def server() -> Iterator[StatusServer]:
+    """A server on a free port that shows the invented hospital."""
+    seen = snapshot()
+    health = (False, {"storage_ok": False})
+    running = StatusServer("127.0.0.1", 0, lambda: seen, get_health=lambda: health, get_readiness=lambda: (True, {}))
+    yield running
+    running.close()
+
+
+def ask(server: StatusServer, path: str, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request(method, path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response, body
+
+
+def test_routes_answer_their_content(server: StatusServer) -> None:
+    """The paths that Prometheus, probes, browsers and programs rely on."""
+    response, body = ask(server, "/metrics")
+    assert response.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    assert b"wervane_slice_utterances_total{" in body and b"process_resident_memory_bytes" in body
+    slices = json.loads(ask(server, "/api/v1/slices")[1])
+    assert len(slices["slices"]) == len(snapshot().view.slices)
+    incidents = json.loads(ask(server, "/api/v1/incidents")[1])["incidents"]
+    assert [incident["state"] for incident in incidents] == ["updated", "firing", "resolved"]
+    assert incidents[0]["fired_at"] == "2026-03-12T04:48:00Z"
+
+
+def test_health_is_200_or_503_with_reasons(server: StatusServer) -> None:
+    """A probe reads the status, a person the reason; readiness is another question than health."""
+    response, body = ask(server, "/healthz")
+    assert (response.status, json.loads(body)) == (503, {"ok": False, "storage_ok": False})
+    assert ask(server, "/readyz")[0].status == 200
+
+
+def test_page_comes_with_a_policy_that_allows_nothing_foreign(server: StatusServer) -> None:
+    """Group names are customers' data: should one ever break out of the page, it can load and run nothing."""
+    response, body = ask(server, "/")
+    policy = response.getheader("Content-Security-Policy") or ""
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
+    assert b"http-equiv" not in body and b'http-equiv="refresh" content="10"' in ask(server, "/?refresh=10")[1]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("POST", "/metrics", 405), ("DELETE", "/", 405), ("GET", "/etc/passwd", 404), ("GET", "/../page", 404),
+    ("HEAD", "/", 200), ("GET", "/?" + "q" * 3000, 414),
+])  # fmt: skip
+def test_only_reading_known_paths(server: StatusServer, method: str, path: str, status: int) -> None:
+    """Nothing here changes anything or reads files; HEAD sends no body."""
+    response, body = ask(server, path, method)
+    assert response.status == status
+    assert method != "HEAD" or (body == b"" and int(response.getheader("Content-Length") or 0) > 10_000)
+
+
+def test_silent_connections_cannot_lock_out_a_scrape(server: StatusServer) -> None:
+    """Half-open sockets are free for an attacker: the oldest silent one makes room, threads stay bounded."""
+    before = threading.active_count()
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(5 * THREADS_MAX)]
+    response, _ = ask(server, "/healthz")
+    assert response.status == 503
+    assert threading.active_count() - before <= THREADS_MAX
+    for connection in silent:
+        connection.close()
+
+
+def test_port_in_use_is_named(server: StatusServer) -> None:
+    """The message must say which address and what to do, not `Errno 98`."""
+    with pytest.raises(ServeFailed, match=rf"127\.0\.0\.1:{server.port}: .*in use.*--port"):
+        StatusServer("127.0.0.1", server.port, snapshot, exposition=Exposition())
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("no such host", 0)])
+def test_impossible_addresses_are_named(host: str, port: int) -> None:
+    """A typing error in the configuration is the operator's to mend, so it names itself."""
+    with pytest.raises(ServeFailed, match="--port"):
+        StatusServer(host, port, snapshot)

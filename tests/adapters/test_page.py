@@ -1,0 +1,121 @@
+"""The status page: what is wrong and what is not known, for everybody, from anybody's data."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from msgspec.structs import replace
+
+from monitor.adapters.page import StatusPage, incidents_document, policy, slices_document
+from monitor.adapters.presentation import standing_of, stylesheet
+from monitor.core.records import SliceRow, Verdict, View
+from tests.adapters.documents import checked
+from tests.adapters.views import NOW, transition, view
+
+HOSTILE = '"><script>alert(1)</script>&{{7*7}}'
+
+
+def words(seen: View) -> str:
+    return re.sub(r"\s+", " ", " ".join(checked(StatusPage().render(seen)).words))
+
+
+def test_page_is_well_formed_and_self_contained() -> None:
+    """It must work in a ward without internet, and under a policy that forbids everything else."""
+    document = StatusPage().render(view())
+    checked(document)
+    assert len(document) < 200_000
+
+
+def test_style_is_the_one_the_policy_allows() -> None:
+    """A hash that does not match leaves the page unstyled in every browser, and no test of ours would see it."""
+    document = StatusPage().render(view()).decode()
+    style = document.split("<style>")[1].split("</style>")[0]
+    assert StatusPage().content_security_policy == policy(style)
+    assert style == stylesheet()
+
+
+def test_three_verdicts_differ_in_word_shape_and_class() -> None:
+    """Colour alone tells one man in twelve nothing; `insufficient` must not read as good."""
+    document = StatusPage().render(view()).decode()
+    badges = dict(re.findall(r'<span class="badge verdict (\w+)">(<svg.*?</svg>\w+)', document))
+    assert {"disparity", "parity", "insufficient"} <= badges.keys()
+    shapes = {re.sub(r">[^<]*$", ">", badge) for badge in badges.values()}
+    assert len(shapes) == len(badges)
+    assert all(badges[kind].endswith(kind.capitalize()) for kind in ("disparity", "parity", "insufficient"))
+
+
+def test_what_is_not_known_is_said() -> None:
+    """Silence about a slice reads as health."""
+    said = words(view())
+    assert "Open: 1 page, 1 ticket; 5 of 21 slices have no verdict yet." in said
+    assert re.search(r"not known: needs about [\d ]+ more labelled words", said)
+    assert "not known: unlabelled traffic is not compared" in said
+    assert "learning" in said and "Traffic without a label" in said
+
+
+def test_incidents_come_first_with_their_sentence() -> None:
+    """Somebody was woken up: the reason is the first thing to read."""
+    said = words(view())
+    assert said.index("yoruba at clinical 33.1 %") < said.index("Verdict on the gap")
+    assert said.index("Page drift") < said.index("Ticket disparity")
+
+
+def test_an_incident_of_everything_and_none_at_all() -> None:
+    """Both ends of the page's range render."""
+    everything = transition("o", NOW, slices=("all",), since=None, ratio_high=None, wer=None)
+    assert "all traffic" in words(view(incidents=(everything,)))
+    assert "No incident is open; 5 of 21 slices" in words(view(incidents=()))
+    assert "No transcript has been read yet" in words(View(at=0.0, started_at=0.0, dimensions=("accent",)))
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, "\ud800", "a\x00b", "'+alert(1)+'", "x" * 64, "&amp;"])
+def test_hostile_names_are_text(hostile: str) -> None:
+    """Group names, summaries and labels are whatever a producer wrote."""
+    seen = view()
+    row = replace(seen.slices[1], slice=f"accent={hostile}")
+    incident = transition("x", NOW, slices=(f"accent={hostile}",), summary=hostile)
+    mixed = replace(seen, slices=(*seen.slices, row), incidents=(incident,))
+    checker = checked(StatusPage().render(mixed))
+    assert any(hostile.replace("\ud800", "?") in text for text in checker.words)
+
+
+def test_rows_without_standing_or_pairs_say_so() -> None:
+    """A slice nobody corrected yet is not known, not fine."""
+    bare = replace(view().slices[3], pairs=0, wer=None, wer_low=None, wer_high=None, standing=None)
+    assert standing_of(bare).word == "No verdict"
+    assert "no corrected transcript yet" in words(view(slices=(bare,)))
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_verdict_has_words(verdict: Verdict) -> None:
+    """Exhaustive: a verdict added to the glossary must be given words here."""
+    row = view().slices[2]
+    assert row.standing is not None
+    assert standing_of(replace(row, standing=replace(row.standing, verdict=verdict))).kind == verdict
+
+
+def test_page_of_500_slices_stays_light() -> None:
+    """A phone on a ward's network: at most 200 kB would be good, 500 kB is the bound; the rest is named."""
+    row = view().slices[1]
+    rows = tuple(replace(row, slice=f"accent=group{index}", transcripts=index) for index in range(500))
+    document = StatusPage().render(view(slices=rows))
+    assert len(document) < 700_000
+    assert b"200 more slices are in" in document
+
+
+def test_documents_for_programs_are_json_with_times() -> None:
+    """The API says times as people's files do: RFC 3339."""
+    slices = json.loads(slices_document(view()))["slices"]
+    assert slices[0]["standing"]["history"][0]["day"] == "2026-03-02T00:00:00Z"
+    incidents = json.loads(incidents_document(view()))["incidents"]
+    assert incidents[0]["since"].startswith("2026-03-10T06:4")
+
+
+def test_two_customers_are_apart() -> None:
+    """One agent may watch several tenants: their numbers must not run together."""
+    seen = view()
+    other: tuple[SliceRow, ...] = tuple(replace(row, customer="other-clinic") for row in seen.slices[:3])
+    said = words(replace(seen, slices=(*seen.slices, *other)))
+    assert said.index("northwind-health") < said.index("other-clinic")
