@@ -2,9 +2,9 @@
 
     source -> wire -> pipeline -> store (one transaction: state, outbox, positions) -> files -> the view that is served
 
-Nothing is handed out or shown before the transaction that contains it is durable, so a crash at any moment followed by the
-same command ends where an uninterrupted run would have. One thread owns all of it; the HTTP threads read an immutable
-snapshot that is swapped by assignment.
+Nothing is handed out or shown before the transaction that contains it is durable, so a crash at any moment followed by
+the same command ends where an uninterrupted run would have. One thread owns all of it; the HTTP threads read an
+immutable snapshot that is swapped by assignment.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from monitor.adapters.http import StatusServer
-from monitor.adapters.jsonl import (
-    GrowingDirectory,
-    InputUnreadable,
-    Line,
-    LineSource,
-    SortedArchive,
-    StdinLines,
-)
-from monitor.adapters.store import RotationFailed, Store
+from monitor.adapters.exposition import Exposition, process_registry
+from monitor.adapters.http import Health, StatusServer
+from monitor.adapters.jsonl import InputUnreadable, Line, LineSource, SortedArchive
+from monitor.adapters.store import RotationFailed, StorageFailed, Store
 from monitor.adapters.wire import (
     decode_reference,
     decode_transcript,
@@ -34,17 +28,20 @@ from monitor.adapters.wire import (
     encode_pointer,
     encode_review,
     encode_transition,
-    event_time,
+)
+from monitor.building import (
+    INPUT_TABLE,
+    build_pipeline,
+    build_scorer,
+    check_same_archive,
+    open_source,
+    state_fingerprint,
 )
 from monitor.config import InputKind, Settings
-from monitor.core.changes import Change
-from monitor.core.deciding import DecideSettings
-from monitor.core.pairing_port import PairTable
-from monitor.core.pipeline import Effects, Pipeline, PipelineSettings
+from monitor.core.pipeline import Effects
 from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
 from monitor.core.rejections import RejectionGuard
-from monitor.core.sampling import SamplingSettings
-from monitor.core.scoring import Scorer, ScoringSettings
+from monitor.core.scoring import Scorer
 from monitor.core.snapshot import MetricsSnapshot
 from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
@@ -61,12 +58,13 @@ ROTATE_SECONDS = 600.0
 VIEW_SECONDS = 2.0
 """Age of what is served at most, while records flow: computing it costs some 10 ms for each hundred slices."""
 
-DEFAULT_KEY = b"wervane"
-"""Key of the sampling coin without privacy.hash_key_file: the same sample everywhere, pseudonyms that can be guessed."""
-
 STREAMS_WITHOUT_TEXT = ("incidents", "outcomes", "rejected")
 STREAMS = (*STREAMS_WITHOUT_TEXT, "reviews")
 """What is handed out. Reviews carry text: replays and demos leave them out."""
+
+REOPEN_SECONDS_FIRST = 0.5
+REOPEN_SECONDS_MAX = 8.0
+"""Back-off while the disk fails: recovery is noticed within 8 s, and a full disk is not hammered."""
 
 Clock = Callable[[Line], float]
 
@@ -78,7 +76,7 @@ class TooManyRejected(InputUnreadable):
         super().__init__(
             "input",
             f"{rejected} of the last {messages} messages were rejected; stopped without committing past them "
-            "(see rejected.jsonl of an earlier checkpoint and `wervane schema`): a producer's release is the likely cause",
+            "(see rejected.jsonl and `wervane schema`): a producer's release is the likely cause",
         )
 
 
@@ -92,15 +90,17 @@ class Agent:
         source: LineSource,
         clock: Clock,
         store: Store,
+        scorer: Scorer,
         folder: Path,
         log: FilteringBoundLogger,
         streams: Sequence[str] = STREAMS,
         on_effects: Callable[[Effects], None] | None = None,
+        on_publish: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
         guard: RejectionGuard | None = None,
     ) -> None:
         self.settings = settings
-        self.pipeline = build_pipeline(settings, store)
-        self.snapshot = MetricsSnapshot(view=View(at=0.0, started_at=0.0, dimensions=settings.slices.names))
+        self.pipeline = build_pipeline(settings, store, scorer)
+        self.snapshot = empty_snapshot(settings)
         self._source = source
         self._clock = clock
         self._store = store
@@ -108,7 +108,9 @@ class Agent:
         self._guard = guard
         self._streams = streams
         self._on_effects = on_effects
-        self._started_at = time.time()
+        self._on_publish = on_publish
+        self._started_at = self._durable_at = time.time()
+        self._parity_failures = 0
         self._positions: dict[str, int] = {}
         self._lines_open = 0
         self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
@@ -191,6 +193,7 @@ class Agent:
             self._store.set_offset(source, position)
         self._positions.clear()
         self._store.commit()
+        self._durable_at = time.time()
         self._delivery.deliver()
         self._lines_open = 0
         self._checkpoint_at = time.monotonic()
@@ -214,7 +217,7 @@ class Agent:
             self._log.error("state_rotation_failed", path=str(self.settings.state.path))
 
     def finish(self) -> None:
-        """The input will not grow: decide what is left to decide. Not made durable: the same end gives the same again."""
+        """The input will not grow: decide what is left. Not made durable: the same end gives the same again."""
         effects = self.pipeline.finish()
         self._delivery.append_at_end("incidents", [encode_transition(one) for one in effects.transitions])
         if self._on_effects is not None:
@@ -236,6 +239,7 @@ class Agent:
         """Swap the snapshot that the HTTP threads read."""
         self._viewed_at = time.monotonic()
         pipeline = self.pipeline
+        reached, held = pipeline.bounds()
         self.snapshot = MetricsSnapshot(
             view=View(
                 at=pipeline.watermark or 0.0,
@@ -243,98 +247,35 @@ class Agent:
                 dimensions=self.settings.slices.names,
                 slices=tuple(pipeline.slice_rows()),
                 incidents=tuple(pipeline.transitions),
-                counters=dict(pipeline.counters),
-                gauges=pipeline.gauges(),
+                counters={
+                    **pipeline.counters,
+                    **{f'bound_reached_total{{bound="{bound}"}}': count for bound, count in reached.items()},
+                },
+                gauges={
+                    **pipeline.gauges(),
+                    **{f'held_items{{kind="{kind}"}}': float(count) for kind, count in held.items()},
+                    "checkpoint_last_success_timestamp_seconds": self._durable_at,
+                    "storage_ok": 1.0,
+                    "normalizer_parity_failures": float(self._parity_failures),
+                },
                 budget=tuple(pipeline.budgets()),
                 config_sha256=self.settings.sha256,
             ),
             moments=tuple(pipeline.moments()),
         )
+        self._on_publish(self.snapshot)
 
-    def close(self) -> None:
+    def close(self, *, with_source: bool = True) -> None:
         """Release files and locks; what was not made durable is dropped."""
         self._delivery.close()
-        self._source.close()
+        if with_source:
+            self._source.close()
         self._store.close()
 
 
-# ------------------------------------------------------------------------------------------------------------ building
-INPUT_TABLE = "input"
-
-
-def build_pipeline(settings: Settings, table: PairTable) -> Pipeline:
-    """The core as configured."""
-    scoring = ScoringSettings(
-        profiles=settings.scoring.profiles,
-        replacements=settings.scoring.replacements,
-        keywords=settings.scoring.keywords,
-    )
-    return Pipeline(pipeline_settings(settings), table, Scorer(scoring), hash_key(settings))
-
-
-def pipeline_settings(settings: Settings) -> PipelineSettings:
-    """What of the configuration the core needs to know."""
-    sampling, labels, decide = settings.sampling, settings.labels, settings.decide
-    return PipelineSettings(
-        slices=settings.slices,
-        sampling=SamplingSettings(
-            probability=1.0 if sampling.probability is None else sampling.probability,
-            labels_per_day=sampling.labels_per_day,
-            per_stratum_min=sampling.per_stratum_min,
-            strata=sampling.strata,
-            pending_max=settings.state.pending_max,
-        ),
-        decide=DecideSettings(
-            page_budget=decide.page_budget,
-            page_budget_days=float(decide.page_budget_days),
-            page_on_gap=decide.page_on_gap,
-            margin=decide.margin,
-            maturity_seconds=labels.maturity_seconds,
-        ),
-        tenants=frozenset(settings.tenants.allow),
-        ttl_seconds=labels.ttl_seconds,
-        lateness_seconds=labels.lateness_seconds,
-        unit=decide.unit,
-        reviews=settings.privacy.reviews,
-    )
-
-
-def hash_key(settings: Settings) -> bytes:
-    """The secret behind coins and pseudonyms, at most 64 bytes."""
-    if settings.privacy.hash_key_file is None:
-        return DEFAULT_KEY
-    path = Path(settings.privacy.hash_key_file)
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise InputUnreadable(path, error.strerror or type(error).__name__) from None
-    if len(secret) < 16:
-        raise InputUnreadable(path, "want a secret of at least 16 bytes, e.g. from `openssl rand -hex 32`")
-    return sha256(secret).digest()
-
-
-def state_fingerprint(settings: Settings) -> str:
-    """Names what may not change under a state: keys, labels and units stored in it would mean something else."""
-    parts = (
-        sha256(hash_key(settings)).hexdigest(),
-        repr(settings.slices.names),
-        repr(sorted((name, sorted(names.items())) for name, names in settings.slices.canonical.items())),
-        settings.decide.unit,
-    )
-    return sha256("\x1f".join(parts).encode()).hexdigest()
-
-
-def check_same_archive(store: Store, signature: str) -> None:
-    """Positions in an archive are ranks: they mean the same only while the files are the same."""
-    stored = dict(((table, key), value) for table, key, value in store.documents()).get((INPUT_TABLE, "archive"))
-    if stored is None:
-        store.apply([Change(INPUT_TABLE, "archive", signature.encode())])
-    elif stored != signature.encode():
-        raise InputUnreadable(
-            "input",
-            "the files are not those that this state was made from; for files that grow set input.kind: directory, "
-            "else choose another state.path",
-        )
+def empty_snapshot(settings: Settings) -> MetricsSnapshot:
+    """What is served before the state was read."""
+    return MetricsSnapshot(view=View(at=0.0, started_at=time.time(), dimensions=settings.slices.names))
 
 
 def _pointer(line: Line, rejected: Rejected) -> Pointer:
@@ -343,7 +284,7 @@ def _pointer(line: Line, rejected: Rejected) -> Pointer:
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- wervane run
+# --------------------------------------------------------------------------------------------------------- wervane run
 def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundLogger) -> None:
     """`wervane run`: until SIGTERM or the end of a finite input."""
     folder = Path(settings.state.path)
@@ -351,22 +292,40 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
     source = open_source(settings)
-    store = Store.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
-    if isinstance(source, SortedArchive):
-        check_same_archive(store, source.signature)
-    agent = Agent(
-        settings,
-        source=source,
-        clock=lambda _line: time.time(),
-        store=store,
-        folder=folder,
-        log=log,
-        guard=RejectionGuard(),
-    )
-    server = StatusServer(settings.serve.host, settings.serve.port, lambda: agent.snapshot)
+    scorer = build_scorer(settings)
+    served = Served(empty_snapshot(settings))
+
+    def build() -> Agent:
+        store = Store.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
+        if isinstance(source, SortedArchive):
+            check_same_archive(store, source.signature)
+        return Agent(
+            settings,
+            source=source,
+            clock=lambda _line: time.time(),
+            store=store,
+            scorer=scorer,
+            folder=folder,
+            log=log,
+            streams=STREAMS if settings.privacy.reviews else STREAMS_WITHOUT_TEXT,
+            guard=RejectionGuard(),
+            on_publish=served.show,
+        )
+
+    agent = build()
+    server = serve(settings, served, scorer)
     try:
         log.info("started", address=server.address, input_kind=settings.input.kind, config_sha256=settings.sha256)
-        agent.run(stop)
+        while not stop.is_set():
+            try:
+                agent.run(stop)
+                break
+            except StorageFailed as failure:
+                agent.close(with_source=False)
+                if settings.input.kind is InputKind.STDIN:
+                    raise  # what was read since the last checkpoint cannot be read again
+                log.error("storage_failed", reason=str(failure))
+                agent = _reopened(build, served, stop, log) or agent
         if source.exhausted and not stop.is_set():
             agent.finish()
         write_results(folder, agent.snapshot, agent.pipeline)
@@ -376,15 +335,58 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
         agent.close()
 
 
-def open_source(settings: Settings) -> LineSource:
-    """The configured input."""
-    transcripts, references = settings.input.transcripts, settings.input.references
-    match settings.input.kind:
-        case InputKind.FILES:
-            return SortedArchive(transcripts, references, event_time=event_time)
-        case InputKind.DIRECTORY:
-            return GrowingDirectory(transcripts, references, event_time=event_time)
-        case InputKind.STDIN:
-            return StdinLines()
-        case InputKind.KAFKA:
-            raise AssertionError("refused by the command line")
+class Served:
+    """What the HTTP threads read while agents come and go: the last snapshot, and whether it can be trusted."""
+
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
+        self.snapshot = snapshot
+        self.storage_ok = True
+
+    def show(self, snapshot: MetricsSnapshot) -> None:
+        self.snapshot, self.storage_ok = snapshot, True
+
+    def storage_failed(self) -> None:
+        """Go on serving what was durable, and say that nothing new is."""
+        view = self.snapshot.view
+        gauges = {**view.gauges, "storage_ok": 0.0}
+        self.snapshot = replace(self.snapshot, view=replace(view, gauges=gauges))
+        self.storage_ok = False
+
+    def health(self) -> Health:
+        """Alive: a full disk is no reason to restart the process, which would only lose what is in memory."""
+        return True, {"storage_ok": self.storage_ok, "watermark": self.snapshot.view.at}
+
+    def readiness(self) -> Health:
+        return self.storage_ok, {"storage_ok": self.storage_ok}
+
+
+def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
+    """Metrics and page on the configured address. Raises ServeFailed."""
+    exposition = Exposition(
+        registry=process_registry(),
+        start=served.snapshot,
+        build={"normalizer": scorer.normalizer, "aligner": scorer.aligner},
+    )
+    return StatusServer(
+        settings.serve.host,
+        settings.serve.port,
+        lambda: served.snapshot,
+        exposition=exposition,
+        get_health=served.health,
+        get_readiness=served.readiness,
+    )
+
+
+def _reopened(
+    build: Callable[[], Agent], served: Served, stop: threading.Event, log: FilteringBoundLogger
+) -> Agent | None:
+    """The agent over a state opened anew, once the disk can be written again; None if asked to stop before."""
+    served.storage_failed()
+    wait = REOPEN_SECONDS_FIRST
+    while not stop.wait(wait):
+        try:
+            return build()
+        except StorageFailed as failure:
+            log.error("storage_failed", reason=str(failure))
+            wait = min(2 * wait, REOPEN_SECONDS_MAX)
+    return None

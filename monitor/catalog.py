@@ -283,6 +283,20 @@ OTHERS: tuple[Metric, ...] = (
             "Upper bound of the sampling probability set by the storage budget.",
         ),
     ),
+    *_counters(
+        Topic.PIPELINE,
+        ("bound",),
+        (
+            "bound_reached_total",
+            "",
+            "Records that came too late to be decided upon, and things let go because a buffer was full.",
+        ),
+    ),
+    *_gauges(
+        Topic.PIPELINE,
+        ("kind",),
+        ("held_items", "", "How many customers, open utterances, closed cells and watched slices are held."),
+    ),
     Metric(
         name="reference_delay_seconds",
         kind=MetricKind.HISTOGRAM,

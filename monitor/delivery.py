@@ -1,4 +1,4 @@
-"""Decides when a result may leave the outbox: once its line is durable in the file, and its file's length in the state."""
+"""Decides when a result may leave the outbox: once its line is durable in the file, and the file's length in state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Decides what a newcomer sees: two weeks of generated traffic through the real agent, its one incident, and what two rules
-of thumb would have paged on the same corrections."""
+"""Decides what a newcomer sees: two weeks of generated traffic through the real agent, its one incident, and what two
+rules of thumb would have paged on the same corrections."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from monitor.adapters.http import StatusServer
 from monitor.adapters.jsonl import InputProblem, Line
 from monitor.adapters.store import Store
-from monitor.agent import STREAMS_WITHOUT_TEXT, Agent, state_fingerprint
-from monitor.analysis.naive import NaiveRules, Tally, tally
+from monitor.agent import STREAMS_WITHOUT_TEXT, Agent, Served, empty_snapshot, serve
+from monitor.analysis.naive import NaiveRules, tally
 from monitor.analysis.simulate import DAY, FAULT, START, demo_settings, traffic
+from monitor.building import build_scorer, state_fingerprint
 from monitor.config import load_settings
 from monitor.core.pipeline import Effects
 from monitor.core.records import IncidentState, Level, Outcome, Source, Transition
@@ -123,18 +123,22 @@ def demo(
     folder = out if out is not None else scratch
     folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(Slicing(settings.slices, ""), NaiveRules(starts_at=START), say)
+    scorer = build_scorer(settings)
+    served = Served(empty_snapshot(settings))
     store = Store.open(scratch / "partition-0.db", config_sha256=state_fingerprint(settings))
     agent = Agent(
         settings,
         source=GeneratedTraffic(SEED, DAYS),
         clock=lambda line: line.event_at or START,
         store=store,
+        scorer=scorer,
         folder=folder,
         log=log,
         streams=STREAMS_WITHOUT_TEXT,
         on_effects=ledger.note,
+        on_publish=served.show,
     )
-    server = StatusServer(settings.serve.host, settings.serve.port, lambda: agent.snapshot)
+    server = serve(settings, served, scorer)
     try:
         say(f"status page {server.address}")
         say(f"two weeks of traffic of a hospital group and its contact centre; on day {(FAULT.at - START) / DAY:.1f} "

@@ -13,7 +13,8 @@ from structlog.typing import FilteringBoundLogger
 from monitor.adapters.jsonl import Line, SortedArchive
 from monitor.adapters.store import Store
 from monitor.adapters.wire import event_time
-from monitor.agent import STREAMS_WITHOUT_TEXT, Agent, state_fingerprint
+from monitor.agent import STREAMS_WITHOUT_TEXT, Agent
+from monitor.building import build_scorer, state_fingerprint
 from monitor.config import Settings
 from monitor.results import Summary, write_results
 
@@ -52,7 +53,14 @@ def replay(
 
         store = Store.open(scratch / "partition-0.db", config_sha256=state_fingerprint(settings))
         agent = Agent(
-            settings, source=source, clock=clock, store=store, folder=out, log=log, streams=STREAMS_WITHOUT_TEXT
+            settings,
+            source=source,
+            clock=clock,
+            store=store,
+            scorer=build_scorer(settings),
+            folder=out,
+            log=log,
+            streams=STREAMS_WITHOUT_TEXT,
         )
         try:
             done = 0

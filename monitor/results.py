@@ -18,13 +18,16 @@ from monitor.core.snapshot import MetricsSnapshot
 
 Summary = dict[str, object]
 
+SERIES_MAX = 1_000_000
+"""metrics.prom is a file for people and scripts, not a scrape: nothing is left out of it."""
+
 
 def write_results(folder: Path, snapshot: MetricsSnapshot, pipeline: Pipeline) -> Summary:
     """Write slices.csv, summary.json, metrics.prom and report.html; each file is whole or as it was."""
     summary = summarize(snapshot, pipeline)
     write_atomically(folder / "slices.csv", slices_csv(snapshot.view.slices))
     write_atomically(folder / "summary.json", summary_json(summary))
-    exposition = Exposition(hold_seconds=0.0)
+    exposition = Exposition(hold_seconds=0.0, series_max=SERIES_MAX)
     write_atomically(folder / "metrics.prom", exposition.render(snapshot, time.time()))
     write_atomically(folder / "report.html", render_report(snapshot.view, summary))
     return summary

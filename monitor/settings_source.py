@@ -249,7 +249,7 @@ def shown(value: object, location: str = "") -> str:
     """A value as a message may quote it: short, on one line, and never a secret.
 
     >>> shown("lots"), shown(None), shown([1, 2]), shown("hunter2", "kafka.security.password")
-    ('"lots"', 'nothing', 'a list of 2', 'a value (not shown)')
+    ('"lots"', 'nothing', '[1, 2]', 'a value (not shown)')
     """
     if _SECRET.search(location.rpartition(".")[2].removesuffix("_file")):
         return "a value (not shown)"

@@ -281,7 +281,7 @@ _KIND_ORDER = {"disparity": 0, "insufficient": 1, "unseen": 1, "parity": 2, "bas
 
 
 def by_concern(rows: Iterable[SliceRow], told: Iterable[Story]) -> list[SliceRow]:
-    """Slices that an open incident names first, then disparity, then what is not known, then parity; general and big ones first."""
+    """Slices of open incidents, then disparity, then what is not known, then parity; general and big ones first."""
     named = {(story.latest.customer, name) for story in told if story.is_open for name in story.latest.slices}
     return sorted(
         rows,

@@ -270,6 +270,7 @@ class Store:
         self._held_bytes += len(row) + scan.ROW_OVERHEAD_BYTES
         if replaced is not None:
             self._release(replaced)
+            self._meta.removed = True  # the text that was there, as when a conflict seals it
         self._dirty = True
 
     def mark_referenced(self, key: int) -> None:

@@ -71,4 +71,4 @@ class Ledger(msgspec.Struct):
 
     def granted(self) -> float:
         """Expected false pages that time has allowed so far."""
-        return self.pages * (self.until - (self.since or self.until)) / (self.days * DAY)
+        return 0.0 if self.since is None else self.pages * (self.until - self.since) / (self.days * DAY)

@@ -88,14 +88,15 @@ class Decider:
     def observe(self, observation: Observation) -> None:
         """Buffer an observation; nothing is decided before the next look."""
         self._units.observe(observation)
+        self._clock_dirty = True
 
     def score(self, outcome: Outcome) -> None:
         """Buffer a scored version of a reference; nothing is decided before the next look."""
         self._units.score(outcome)
+        self._clock_dirty = True
         if outcome.holds:
             self._slices.referenced(outcome.labels, outcome.reference_at)
             self._clock.traffic.scored(outcome.reference_at)
-            self._clock_dirty = True
 
     # --------------------------------------------------------------------------------------------------------- look
     def look(self, now: float) -> list[Transition]:

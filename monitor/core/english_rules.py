@@ -1,9 +1,9 @@
 """Decides what an English text is once OpenAI's rules have levelled it: whisper-normalizer's result, in linear time.
 
 The order of the rules and their tables are the library's (`EnglishTextNormalizer`), so that a WER is comparable with
-the literature. The rules are cut where they can be applied apart: `clean` works on any piece of text between white space
-that no apostrophe rule reaches across, `digits` on a run of words, `finish` on a run that may begin or end a text. The
-memory of `english_tokens` rests on these cuts. Tests hold both equal to the library, word for word.
+the literature. The rules are cut where they can be applied apart: `clean` works on any piece of text between white
+space that no apostrophe rule reaches across, `digits` on a run of words, `finish` on a run that may begin or end a
+text. The memory of `english_tokens` rests on these cuts. Tests hold both equal to the library, word for word.
 
 Deliberately not equal (the library's faults, none of which occurs in the corpora that its figures are quoted for):
 - U+2019 is an apostrophe: the library makes "don t" of a typographic "don't".

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, auto
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from monitor.core.english_rules import SYMBOLS, EnglishRules, without_brackets
 from monitor.core.strict_score import StrictWords, needs_own_reading, own_reading
@@ -29,32 +29,35 @@ Normalized: TypeAlias = tuple[list[str], tuple[str, ...]]
 """The words compared, and the items that must be right (`strict_score`)."""
 
 _DIGIT_OR_SYMBOL = re.compile(rf"[\d{re.escape(SYMBOLS)}]")
-_TAILS = frozenset("and per percent pound pounds euro euros dollar dollars cent cents st nd rd th s".split())
+_TAILS = {
+    "and", "per", "percent", "pound", "pounds", "euro", "euros", "dollar", "dollars", "cent", "cents",
+    "st", "nd", "rd", "th", "s",
+}  # fmt: skip
 """With the units: they change a number before them, and are plain words without one."""
 _VERBS = ("been", "gone", "done", "got")
-_HALF = re.compile(r"half\b")
+_HALF_WORD = re.compile(r"half\b")
 _CONTRACTED = ("'s", "'d", "’s", "’d")
 _OPENING = "<[("
 
 
-class _Kind(IntEnum):
+class _Kind(Enum):
     """How a token takes part in a text."""
 
-    PLAIN = 0
+    PLAIN = auto()
     """The same words anywhere."""
-    TAIL = 1
+    TAIL = auto()
     """Part of a number run if right behind one ("and", "dollars", "mg"), plain otherwise."""
-    RUN = 2
+    RUN = auto()
     """Holds a digit, a symbol, a number word or a strict word."""
-    HALF = 3
+    HALF = auto()
     """RUN, but "and a half" must be read with what precedes."""
-    VERB = 4
+    VERB = auto()
     """PLAIN, but may belong to a contraction before it: "it's been"."""
-    WHOLE = 5
-    """The text must be read as a whole: an apostrophe belongs to the token before."""
+    WHOLE = auto()
+    """The text must be read as a whole: an apostrophe belongs to the token before, or a bracket is open."""
 
 
-_ALWAYS_IN_RUN = (_Kind.RUN, _Kind.HALF)
+_PLAIN, _TAIL, _RUN, _HALF, _VERB, _WHOLE = _Kind  # Module names are faster to read than members.
 
 _Token: TypeAlias = tuple[_Kind, tuple[str, ...], bool]
 """Kind, words (final if plain, else cleaned), and whether the strict score must read the text on its own."""
@@ -78,7 +81,9 @@ class EnglishNormalizer:
         self._reaches_back = re.compile(rf"'(?:{endings})\b")
         self._plain: dict[str, tuple[str, ...]] = {}
         self._tokens: dict[str, _Token] = {}
-        self._runs: dict[tuple[bool, bool, tuple[str, ...]], Normalized] = {}
+        ends = (False, True)
+        self._runs: dict[tuple[bool, bool], dict[tuple[str, ...], Normalized]]
+        self._runs = {(first, last): {} for first in ends for last in ends}
 
     def _alone(self, word: str) -> bool:
         """Whether a word without a number before it is just that word."""
@@ -101,63 +106,86 @@ class EnglishNormalizer:
 
     def _by_tokens(self, text: str) -> Normalized | None:
         """The text token by token; None if some token must be read with another."""
-        tokens = self._tokens
+        tokens = text.split()
+        plain = list(map(self._plain.get, tokens))
         out: list[str] = []
         items: tuple[str, ...] = ()
-        run: list[str] = []
-        before = ""
-        last: tuple[str, ...] = ("",)
         hidden = False
-        for token in text.split():
-            kind, words, hides = tokens.get(token) or self._learn(token)
-            if not words:
+        end = 0
+        for at in [at for at, words in enumerate(plain) if words is None]:
+            if at < end:
                 continue
+            out += chain.from_iterable(cast(list[tuple[str, ...]], plain[end:at]))
+            run, end, hides = self._gather(tokens, at)
             hidden |= hides
-            if kind is _Kind.WHOLE or (kind is _Kind.VERB and before[-2:].lower() in _CONTRACTED):
+            if run is None:
                 return None
-            if kind is _Kind.HALF and (last[-1] == "a" or len(words) > 1):
-                return None
-            if kind in _ALWAYS_IN_RUN or (kind is _Kind.TAIL and run):
+            if end > at:
+                words, strict = self._run(run, not out, end == len(tokens))
+                out += words
+                items += strict
+            else:
+                out += run
+                end = at + 1
+        out += chain.from_iterable(cast(list[tuple[str, ...]], plain[end:]))
+        return out, self._own_reading(text) if hidden else items
+
+    def _gather(self, tokens: Sequence[str], at: int) -> tuple[tuple[str, ...] | None, int, bool]:
+        """The run of words that starts with token `at`, the token behind it, and whether something in it is hidden.
+
+        If the token is plain after all (seen for the first time, or a verb), its words and `at`. None: read the whole.
+        """
+        run: tuple[str, ...] = ()
+        hidden = False
+        for index in range(at, len(tokens)):
+            token = tokens[index]
+            kind, words, hides = self._tokens.get(token) or self._learn(token)
+            hidden |= hides
+            if kind is _RUN or (kind is _TAIL and run):
+                run += words
+            elif kind is _PLAIN or kind is _TAIL:
+                if words or not run:
+                    return (run, index, hidden) if run else (words, at, hidden)
+            elif kind is _WHOLE or not self._stands_alone(kind, words, tokens[:index]):
+                return None, at, hidden
+            elif kind is _HALF:
                 run += words
             else:
-                if run:
-                    found = self._run(run, first=not out, last=False)
-                    out += found[0]
-                    items += found[1]
-                    run = []
-                out += words
-            before = token
-            last = words
-        if run:
-            found = self._run(run, first=not out, last=True)
-            out += found[0]
-            items += found[1]
-        return out, self._own_reading(text) if hidden else items
+                return (run, index, hidden) if run else (words, at, hidden)
+        return run, len(tokens), hidden
+
+    def _stands_alone(self, kind: _Kind, words: Sequence[str], before: Sequence[str]) -> bool:
+        """Whether a verb follows no contraction, or "half" no "and a"."""
+        if len(words) > 1 and kind is _HALF:
+            return False
+        for token in reversed(before):
+            spoken = (self._tokens.get(token) or self._learn(token))[1]
+            if spoken:
+                return token[-2:].lower() not in _CONTRACTED if kind is _VERB else spoken[-1] != "a"
+        return True
 
     def _as_a_whole(self, text: str) -> Normalized:
         words = self._rules.clean(without_brackets(_lower(text))).split()
-        out, items = self._read_run(words, first=True, last=True)
+        out, items = self._read_run(words, True, True)
         return out, self._own_reading(text) if needs_own_reading(text) else items
 
     def _own_reading(self, text: str) -> tuple[str, ...]:
         """The strict items of a text of which the lenient rules would hide something."""
         return self._items(self._rules.clean(own_reading(_lower(text))).split())
 
-    def _run(self, run: Sequence[str], *, first: bool, last: bool) -> Normalized:
+    def _run(self, run: tuple[str, ...], first: bool, last: bool) -> Normalized:
         """A run of cleaned words: final words and strict items. `first`, `last`: nothing of the text before, behind."""
-        if len(run) > RUN_LENGTH_MAX:
-            return self._read_run(run, first=first, last=last)
-        key = (first, last, tuple(run))
-        known = self._runs.get(key)
+        runs = self._runs[first, last]
+        known = runs.get(run)
         if known is None:
-            known = self._read_run(run, first=first, last=last)
-            if len(self._runs) >= RUNS_MAX:
-                self._runs.clear()
-            if sum(map(len, run)) <= TOKEN_LENGTH_MAX * 4:
-                self._runs[key] = known
+            known = self._read_run(run, first, last)
+            if len(runs) >= RUNS_MAX:
+                runs.clear()
+            if len(run) <= RUN_LENGTH_MAX and sum(map(len, run)) <= TOKEN_LENGTH_MAX:
+                runs[run] = known
         return known
 
-    def _read_run(self, words: Sequence[str], *, first: bool, last: bool) -> Normalized:
+    def _read_run(self, words: Sequence[str], first: bool, last: bool) -> Normalized:
         in_digits = self._rules.digits(words)
         return self._rules.finish(in_digits, first=first, last=last), self._items(words, in_digits)
 
@@ -195,7 +223,7 @@ class EnglishNormalizer:
                 self._plain.clear()
             self._tokens[token] = learnt
             kind, words, hides = learnt
-            if kind <= _Kind.TAIL and not hides:
+            if kind in (_PLAIN, _TAIL) and not hides:
                 self._plain[token] = words
         return learnt
 
@@ -206,23 +234,24 @@ class EnglishNormalizer:
             # Nine of ten new tokens: a word, perhaps with one punctuation mark behind it.
             word = self._rules.spellings.get(body, body)
             if word not in self._marked:
-                return _Kind.PLAIN, (word,), False
-        if self._reaches_back.match(self._rules.ignored(lower)) or any(bracket in lower for bracket in _OPENING):
-            return _Kind.WHOLE, (lower,), False
+                return _PLAIN, (word,), False
+        heard = self._rules.ignored(lower)
+        if self._reaches_back.match(heard) or any(bracket in lower for bracket in _OPENING):
+            return _WHOLE, (lower,), False
         words = tuple(self._rules.clean(lower).split())
         hides = False
         if needs_own_reading(lower):
             hides = self._is_marked(self._rules.clean(own_reading(lower)).split())
-        if any(_HALF.match(word) for word in words):
-            return _Kind.HALF, words, hides
-        may_follow_contraction = bool(words) and words[0].startswith(_VERBS)
+        if any(_HALF_WORD.match(word) for word in words):
+            return _HALF, words, hides
+        may_follow_contraction = heard.startswith(_VERBS) or (bool(words) and words[0].startswith(_VERBS))
         final = tuple(self._rules.spellings.get(word, word) for word in words)
         if self._is_marked(words):
-            return _Kind.WHOLE if may_follow_contraction else _Kind.RUN, words, hides
+            return _WHOLE if may_follow_contraction else _RUN, words, hides
         if not self._tails.isdisjoint(words):
             tail = final == words and not may_follow_contraction
-            return _Kind.TAIL if tail else _Kind.WHOLE, words, hides
-        return _Kind.VERB if may_follow_contraction else _Kind.PLAIN, final, hides
+            return _TAIL if tail else _WHOLE, words, hides
+        return _VERB if may_follow_contraction else _PLAIN, final, hides
 
     def _is_marked(self, words: Sequence[str]) -> bool:
         """Whether a cleaned word belongs in a run. One with a control character does, for it may end inside."""

@@ -1,8 +1,8 @@
 """Decides which reference belongs to which hypothesis, and what a new arrival changes.
 
-Whatever order transcripts, references, revisions, duplicates and tombstones arrive in, the outcomes add up to the same: an
-utterance's outcomes are a pure function of what is held of it, and every arrival emits the difference between before and
-after. The old side of a difference is scored again rather than stored: it is needed for 1 utterance in 50.
+Whatever order transcripts, references, revisions, duplicates and tombstones arrive in, the outcomes add up to the same:
+an utterance's outcomes are a pure function of what is held of it, and every arrival emits the difference between before
+and after. The old side of a difference is scored again rather than stored: it is needed for 1 utterance in 50.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class ReferenceFate(StrEnum):
 class Pairing:
     """Joins the two inputs over a table of what is held; emits differences of outcomes."""
 
-    def __init__(
-        self, table: PairTable, scorer: Scoring, effective_probability: Callable[[float], float]
-    ) -> None:
+    def __init__(self, table: PairTable, scorer: Scoring, effective_probability: Callable[[float], float]) -> None:
         self._table = table
         self._scorer = scorer
         self._effective = effective_probability

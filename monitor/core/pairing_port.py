@@ -28,7 +28,7 @@ class HeldTranscript(Record, frozen=True):
     speaker: str | None
     inclusion_probability: float
     digest: bytes
-    """SHA-256 of the message's bytes, or its first 16 (which a million rows in 150 MB reckon with): tells a duplicate."""
+    """SHA-256 of the message's bytes or, as the storage figure reckons with, its first 16: tells a duplicate."""
     text: str
     conflicted: bool = False
     """Two different versions of this utterance arrived: neither is scored."""

@@ -3,8 +3,8 @@
     feed(record) -> sample -> pair and score -> slice and track -> buffer for the decider
     the watermark passes a full hour of event time -> every customer's decider looks
 
-The pipeline reads no clock: time is the event time of the records, its watermark the greatest of them minus the lateness
-allowed. Its state is keyed documents (`changes`, `restore`) and the pair table.
+The pipeline reads no clock: time is the event time of the records, its watermark the greatest of them minus the
+lateness allowed. Its state is keyed documents (`changes`, `restore`) and the pair table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from monitor.core.records import (
     Transcript,
     Transition,
 )
-from monitor.core.sampling import Sampler, SamplingSettings
+from monitor.core.sampling import Sampler, SamplingSettings, need_for_labels
 from monitor.core.slicing import FIELDS, LabelReader, SliceSettings, Slicing
 from monitor.core.snapshot import SliceMoments
 from monitor.core.tracking import Tracker, slice_row
@@ -40,6 +40,9 @@ from monitor.core.tracking import Tracker, slice_row
 HOUR = 3600.0
 EXPIRED_AT_ONCE = 1_000
 """Rows expired in one go, each event hour: bounds the pause; a backlog is worked off within the next records."""
+DIGEST_BYTES = 16
+"""Of a transcript's SHA-256, kept to tell its versions apart: 64 bits of safety against a forged equal, and 15 MB less
+for a million utterances."""
 TRANSITIONS_KEPT = 500
 """Transitions shown by page and report; incidents.jsonl has them all."""
 
@@ -114,7 +117,7 @@ class Pipeline:
 
     # ---------------------------------------------------------------------------------------------------- one record
     def feed(self, kind: Kind, message: Message, clipped: tuple[str, ...] = ()) -> Effects:
-        """Take in one decoded message of an input; every message ends under exactly one outcome of `records_consumed_total`."""
+        """Take in one decoded message; each ends under exactly one outcome of `records_consumed_total`."""
         effects = Effects([], [], [])
         rejected = self._route(kind, message, effects)
         if rejected is not None:
@@ -179,7 +182,7 @@ class Pipeline:
             session=session and self._sampler.pseudonym("unit", message.customer, session),
             speaker=message.speaker and self._sampler.pseudonym("speaker", message.customer, message.speaker),
             inclusion_probability=probability,
-            digest=message.digest,
+            digest=message.digest[:DIGEST_BYTES],
             text=message.text,
         )
         fate, effects.emissions = self._pairing.transcript(arrived)
@@ -274,6 +277,8 @@ class Pipeline:
             self._look(progress.next_look_at, effects)
             progress.next_look_at += HOUR
         self._progress_dirty = True
+        if self.settings.sampling.labels_per_day is not None:
+            self._sampler.set_needs(self._needs())
         self._expire(watermark)
         self._bound_storage(watermark)
 
@@ -284,6 +289,17 @@ class Pipeline:
                 self._transitions_dirty.append(self._transitions_total)
                 self._transitions_total += 1
                 self.transitions = [*self.transitions, transition][-TRANSITIONS_KEPT:]
+
+    def _needs(self) -> dict[tuple[str, str], float]:
+        """Labels that each group needs, for the neediest customer that has it."""
+        needs: dict[tuple[str, str], float] = {}
+        for row in self.slice_rows():
+            if row.depth == 1:
+                evidence = row.standing.evidence if row.standing is not None else 0.0
+                need = need_for_labels(row.wer, row.wer_low, row.wer_high, evidence)
+                dimension, _, value = row.slice.partition("=")
+                needs[dimension, value] = max(need, needs.get((dimension, value), 0.0))
+        return needs
 
     def _expire(self, watermark: float) -> None:
         before = watermark - self.settings.ttl_seconds
@@ -370,6 +386,18 @@ class Pipeline:
             "sampling_ceiling_ratio": self._sampler.ceiling,
             "groups_folded": float(sum(customer.slicing.folded_groups for customer in self._customers.values())),
         }
+
+    def bounds(self) -> tuple[dict[str, int], dict[str, int]]:
+        """(times that something reached its bound or came too late, how much is held): every buffer has a line."""
+        reached: dict[str, int] = {}
+        held: dict[str, int] = {"customers": len(self._customers)}
+        for customer in self._customers.values():
+            reached["clusters_closed"] = reached.get("clusters_closed", 0) + customer.tracker.clusters_closed
+            coverage = customer.decider.coverage()
+            for name, value in coverage.counters.items():
+                into = held if name in ("slots", "cells", "watches") else reached
+                into[name] = into.get(name, 0) + value
+        return reached, held
 
     def count(self, name: str, amount: int = 1) -> None:
         """Raise a counter of the catalogue; it survives restarts with the rest of the state."""

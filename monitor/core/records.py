@@ -1,7 +1,7 @@
 """The glossary: every value that passes between stages, as frozen types.
 
-Times are float seconds since the Unix epoch, UTC. Texts occur in `Transcript`, `Reference` and `Review` only; everything
-after pairing and scoring is free of text, ids and names (speakers, sessions and utterances are keyed hashes).
+Times are float seconds since the Unix epoch, UTC. Texts occur in `Transcript`, `Reference` and `Review` only;
+everything after pairing and scoring is free of text, ids and names (speakers, sessions, utterances are keyed hashes).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Reason = NewType("Reason", str)
 """Why a message was rejected: one of the closed set in `wire.REASONS`."""
 
 Labels = tuple[str, ...]
-"""Declared values of an utterance, one for each name of `slicing.Dimensions.names`, in that order; `unknown` if absent."""
+"""Declared values of an utterance, one for each of `SliceSettings.names`, in that order; `unknown` if absent."""
 
 Slice = tuple[tuple[str, str], ...]
 """A slice as sorted (dimension, value) pairs; the empty tuple is all traffic of a customer."""
@@ -150,9 +150,9 @@ class Score(Record, frozen=True):
     """The hypothesis repeats itself: most of its words are one short run said again and again."""
 
 
-# ------------------------------------------------------------------------------------- what SCORE tells DECIDE (no text)
+# ------------------------------------------------------------------------------------ what SCORE tells DECIDE (no text)
 class Observation(Record, frozen=True):
-    """One sampled transcript was seen (or, with `counts` -1, is withdrawn). Says what traffic there is, corrected or not."""
+    """One sampled transcript was seen (or, with `counts` -1, is withdrawn): what traffic there is, corrected or not."""
 
     utterance: UtteranceKey
     event_at: float

@@ -1,14 +1,16 @@
 """Decides which utterances are followed: a keyed hash of the id against a threshold that is known in advance.
 
-Intuition: the coin of an utterance is a keyed hash of its id, so both inputs toss the same coin without talking to each
-other, and lowering a threshold later leaves a uniform sample. The probability is fixed by the utterance's event hour and
-stratum, never by when it arrives or what was recognised, so `1 / probability` weighs it without bias.
-Guarantee: P(kept) equals the recorded inclusion probability exactly (Horvitz and Thompson 1952), also after the storage
-ceiling was lowered: a pair scored later carries the smaller probability.
-Not covered: an utterance whose id the customer re-uses; corrections that a customer chooses with a probability of its own.
-Source: Duffield, Lund, Thorup, "Priority sampling", J. ACM 2007 (threshold form).
+Intuition     The coin of an utterance is a keyed hash of its id, so both inputs toss the same coin without talking to
+              each other, and lowering a threshold later leaves a uniform sample. The probability is fixed by the
+              utterance's event hour and stratum, never by when it arrives or what was recognised, so
+              1 / probability weighs it without bias.
+Guarantee     P(kept) equals the recorded inclusion probability (Horvitz and Thompson 1952), also after the storage
+              ceiling was lowered: a pair scored later carries the smaller probability.
+Not covered   An id that the customer uses again; corrections that a customer chooses with a probability of its own.
+Source        Duffield, Lund and Thorup, "Priority sampling", J. ACM 2007 (threshold form).
 
-The coin covers the id alone, not (deployment, id): a reference does not name its deployment, and both inputs must agree.
+The coin covers the id alone, not (deployment, id): a reference does not name its deployment, and both inputs must
+agree.
 """
 
 from __future__ import annotations
@@ -28,6 +30,15 @@ TRAFFIC_HOURS = 24
 """Event hours of traffic that a plan looks back on: one day, so that a night does not set the day's rates."""
 OPEN_HOURS = 1
 """The youngest hour before a plan's own that is left out: its records may still be arriving."""
+WIDTH_ORDINARY = 0.2
+"""Half width of a slice's WER interval, relative to its WER, at which a stratum needs an ordinary share of labels: what
+about 300 labels of ordinary speech give."""
+NEED_LEAST, NEED_MOST = 0.5, 2.0
+"""However narrow or wide an interval, its stratum gets half to twice its share: beyond that, a few noisy slices would
+take labels from where change would be seen."""
+HALF_WAY_EVIDENCE = 0.1
+"""Mean evidence from which a slice is looked at more closely: half-way evidence buys labels, not pages."""
+
 FIRST_PROBABILITY = 0.1
 """Rate before any hour of traffic is known: at 1.0 the first hour could cost a month of labels."""
 
@@ -71,7 +82,7 @@ class Sampler:
         self._ceiling_since = 0.0
         self._traffic: dict[int, dict[Stratum, int]] = {}
         self._plans: dict[int, Plan] = {}
-        self._needs: Mapping[Stratum, float] = {}
+        self._needs: Mapping[tuple[str, str], float] = {}
         self._dirty: set[str] = set()
 
     def coin(self, utterance_id: str) -> UtteranceKey:
@@ -130,9 +141,13 @@ class Sampler:
         return self._ceiling / COINS
 
     # -------------------------------------------------------------------------------------------------- label budget
-    def set_needs(self, needs: Mapping[Stratum, float]) -> None:
-        """Relative need for labels by stratum (1 ordinary); enters plans made from now on."""
-        self._needs = needs
+    def set_needs(self, need_of: Mapping[tuple[str, str], float]) -> None:
+        """Relative need for labels by (dimension, value), 1 ordinary; enters plans made from now on.
+
+        A stratum needs what the neediest of its values needs.
+        """
+        self._needs = dict(need_of)
+        self._dirty.add("needs")
 
     def _count(self, stratum: Stratum, hour: int) -> None:
         traffic = self._traffic.setdefault(hour, {})
@@ -160,7 +175,12 @@ class Sampler:
             return Plan({}, FIRST_PROBABILITY)
         observed = max(1, hour - OPEN_HOURS - min(hours))
         daily = {stratum: seen * TRAFFIC_HOURS / observed for stratum, seen in daily.items()}
-        return allocate(daily, self.settings.labels_per_day, self.settings.per_stratum_min, self._needs)
+        needs = {stratum: self._need(stratum) for stratum in daily}
+        return allocate(daily, self.settings.labels_per_day, self.settings.per_stratum_min, needs)
+
+    def _need(self, stratum: Stratum) -> float:
+        pairs = zip(self.settings.strata, stratum, strict=True)
+        return max((self._needs.get(pair, 1.0) for pair in pairs), default=1.0)
 
     def _forget(self, hour: int) -> None:
         for past in [h for h in self._plans if h < hour - self._retention_hours]:
@@ -184,6 +204,8 @@ class Sampler:
         if kind == "ceiling":
             ceiling, self._ceiling_since = msgspec.msgpack.decode(value, type=tuple[str, float])
             self._ceiling = int(ceiling)
+        elif kind == "needs":
+            self._needs = dict(msgspec.msgpack.decode(value, type=list[tuple[tuple[str, str], float]]))
         elif kind == "plan":
             rows, other = msgspec.msgpack.decode(value, type=tuple[list[tuple[Stratum, float]], float])
             self._plans[int(hour)] = Plan(dict(rows), other)
@@ -194,11 +216,26 @@ class Sampler:
         kind, _, hour = key.partition("/")
         if kind == "ceiling":
             return msgspec.msgpack.encode((str(self._ceiling), self._ceiling_since))
+        if kind == "needs":
+            return msgspec.msgpack.encode(sorted(self._needs.items()))
         if kind == "plan":
             plan = self._plans.get(int(hour))
             return msgspec.msgpack.encode((sorted(plan.by_stratum.items()), plan.other)) if plan else None
         traffic = self._traffic.get(int(hour))
         return msgspec.msgpack.encode(sorted(traffic.items())) if traffic else None
+
+
+def need_for_labels(wer: float | None, low: float | None, high: float | None, evidence: float) -> float:
+    """How many times its ordinary share of labels a slice needs, from its WER interval and its evidence of drift.
+
+    >>> need_for_labels(0.1, 0.08, 0.12, evidence=0.0), need_for_labels(0.1, 0.08, 0.12, evidence=0.3)
+    (1.0, 2.0)
+    """
+    need = NEED_MOST
+    if wer and low is not None and high is not None:
+        width = (high - low) / 2 / wer / WIDTH_ORDINARY
+        need = min(NEED_MOST, max(NEED_LEAST, round(width, 6)))
+    return need * (2.0 if evidence > HALF_WAY_EVIDENCE else 1.0)
 
 
 def allocate(
@@ -210,7 +247,7 @@ def allocate(
 
     >>> plan = allocate({("us",): 900.0, ("yoruba",): 10.0}, 100, 5, {})
     >>> round(plan.by_stratum[("yoruba",)], 3), round(plan.by_stratum[("us",)], 3)
-    (0.596, 0.104)
+    (0.599, 0.104)
     """
     floors = {stratum: min(traffic, per_stratum_min) for stratum, traffic in daily.items()}
     scale = min(1.0, labels_per_day / max(sum(floors.values()), 1e-9))

@@ -114,14 +114,14 @@ class Scorer:
 
 
 def is_loop(words: Sequence[str]) -> bool:
-    """Whether half of the words or more are one run of up to `LOOP_RUN_MAX` words, said `LOOP_REPEATS_MIN` times or more.
+    """Whether at least half of the words are one run of up to `LOOP_RUN_MAX` words, said over and over.
 
     >>> is_loop("and then and then and then and then and then and then".split())
     True
     """
     words = words[-LOOP_WORDS_MAX:]
-    # A loop over half of the words leaves at most that other half and one run distinct.
-    if len(set(words)) > len(words) / 2 + LOOP_RUN_MAX:
+    # Four times or more, and half of the words: then at most five eighths of the words are distinct.
+    if 8 * len(set(words)) > 5 * len(words):
         return False
     for run in range(1, min(LOOP_RUN_MAX, len(words) // LOOP_REPEATS_MIN) + 1):
         longest = stretch = 0

@@ -144,8 +144,7 @@ class Slicing:
     def changes(self) -> list[Change]:
         """Groups admitted since the last call; they are never removed."""
         written = [
-            Change("groups", "\x1f".join((self._customer, *axes, *values)), b"")
-            for axes, values in self._known_changed
+            Change("groups", "\x1f".join((self._customer, *axes, *values)), b"") for axes, values in self._known_changed
         ]
         self._known_changed.clear()
         return written

@@ -1,9 +1,10 @@
-"""Decides which words must be right whatever the lenient rules forgive: numbers, units, negations and a customer's keywords.
+"""Decides which words must be right whatever the lenient rules forgive: numbers, units, negations and keywords.
 
-The lenient rules call "1 percent lidocaine" and "one lidocaine" the same. So each side's numbers (in digits: "fifteen" is
-15), the units behind them, negations and keywords are listed in order of speech, and the two lists are compared: `strict_words`
-is the length of the reference's list, `strict_errors` the edits between the two. What stands around them is the lenient
-score's matter. Text that the lenient rules delete (brackets) counts here: no rule may hide a dose.
+The lenient rules call "1 percent lidocaine" and "one lidocaine" the same. So each side's numbers (in digits: "fifteen"
+is 15), the units behind them, negations and a customer's keywords are listed in order of speech, and the two lists are
+compared: `strict_words` is the length of the reference's list, `strict_errors` the edits between the two. What stands
+around them is the lenient score's matter. Text that the lenient rules delete (brackets) counts here: no rule may hide
+a dose.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ _NEGATIONS = {
     "no", "not", "never", "none", "nor", "neither", "without", "nobody", "nothing", "nowhere",
 }  # fmt: skip
 _NEGATED_VERBS = {
-    "cannot", "aint", "arent", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt", "havent", "isnt", "mustnt",
-    "neednt", "shouldnt", "wasnt", "werent", "wont", "wouldnt",
+    "cannot", "aint", "arent", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt", "havent", "isnt",
+    "mustnt", "neednt", "shouldnt", "wasnt", "werent", "wont", "wouldnt",
 }  # fmt: skip
 """As recognisers without apostrophes write them."""
 
@@ -63,7 +64,7 @@ _UNITS = {
 """Counted only right behind a number or another unit ("5 mg per kg"): alone, most are ordinary words."""
 
 UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in (unit, *spellings)}
-NEGATION_OF = {word: word for word in _NEGATIONS} | {word: "not" for word in _NEGATED_VERBS}
+NEGATION_OF = {word: word for word in _NEGATIONS} | dict.fromkeys(_NEGATED_VERBS, "not")
 LINK = "per"
 """Between a unit and the next: 5 mg per kg."""
 

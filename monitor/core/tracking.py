@@ -1,8 +1,8 @@
 """Decides what each slice adds up to: exact integer totals, and cluster moments for the error of its WER.
 
 Every sum is an integer (weights are fixed-point), so a correction subtracts exactly what it had added and the order of
-arrival leaves no trace. WER counts winners of source `sampled` with a non-empty reference; organic and flagged corrections
-and the words hallucinated over empty references are kept apart.
+arrival leaves no trace. WER counts winners of source `sampled` with a non-empty reference; organic and flagged
+corrections and the words hallucinated over empty references are kept apart.
 """
 
 from __future__ import annotations

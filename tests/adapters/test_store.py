@@ -265,6 +265,19 @@ def test_no_remnant_of_rows_that_moved(tmp_path: Path) -> None:
     ] == []
 
 
+def test_replaced_text_is_removed_text(tmp_path: Path) -> None:
+    """A conflict seals an utterance by replacing it with an empty one: its words must go too."""
+    store = open_store(tmp_path)
+    store.put_transcript(transcript(1, text="canary of the mine"))
+    store.commit()
+    store.rotate()
+    store.put_transcript(transcript(1, text=""))
+    store.commit()
+    assert store.needs_rotation and not store.erasure_due
+    store.rotate()
+    assert b"canary" not in every_byte(tmp_path)
+
+
 def test_due_erasure_survives_a_crash(tmp_path: Path) -> None:
     """The tombstone was acknowledged; a restart must not forget to wipe."""
     store = open_store(tmp_path)

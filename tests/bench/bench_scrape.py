@@ -7,6 +7,7 @@ The budget: 2,000 series in 5 ms (median). 20,000 series are timed, too.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -51,6 +52,8 @@ def many_slices(count: int) -> MetricsSnapshot:
 
 def median_seconds(*works: Callable[[], object]) -> list[float]:
     """Medians, taken in turns: whatever else the machine does meets all of them."""
+    gc.collect()
+    gc.freeze()  # what the bench itself holds must not be searched for garbage inside somebody's time
     spent: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
         for work, times in zip(works, spent, strict=True):

@@ -23,7 +23,7 @@ from monitor.adapters.store import Store
 from monitor.core.pairing_port import HeldTranscript
 
 clock = time.process_time
-"""Seconds of processor, so that a busy machine or a slow disk's fsync does not decide; --wall for what a caller waits."""
+"""Seconds of processor: neither a busy machine nor a slow fsync decides. --wall measures what a caller waits."""
 
 COMMIT_EVERY = 2000
 WORDS = (

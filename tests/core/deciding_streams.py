@@ -71,11 +71,15 @@ def feed(decider: Decider, made: Iterable[Message], until: float | None = None) 
         while hour <= arrival(message) - HOUR:
             told += decider.look(hour)
             hour += HOUR
-        if isinstance(message, Outcome):
-            decider.score(message)
-        else:
-            decider.observe(message)
+        take(decider, message)
     return told + look_on(decider, hour, until)
+
+
+def take(decider: Decider, message: Message) -> None:
+    if isinstance(message, Outcome):
+        decider.score(message)
+    else:
+        decider.observe(message)
 
 
 def look_on(decider: Decider, hour: float, until: float | None = None) -> list[Transition]:

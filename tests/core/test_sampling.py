@@ -60,6 +60,19 @@ def test_a_label_budget_is_kept_day_by_day() -> None:
     assert yoruba * 48 > 20
 
 
+def test_half_way_evidence_buys_labels() -> None:
+    """A group under suspicion, or one whose WER is hardly known, gets more of the same budget."""
+    traffic: dict[Stratum, int] = {("us",): 50, ("indian",): 50}
+    chosen = sampler(labels_per_day=200, per_stratum_min=5)
+    feed(chosen, 10, traffic)
+    before = chosen.probability(("indian",), MARCH_2 + 9.5 * HOUR)
+    chosen.set_needs({("accent", "indian"): 4.0})
+    feed(chosen, 10, traffic, MARCH_2 + 10 * HOUR)
+    after = chosen.probability(("indian",), MARCH_2 + 19.5 * HOUR)
+    assert after > 1.4 * before
+    assert chosen.probability(("us",), MARCH_2 + 19.5 * HOUR) + after < 2 * before + 0.01
+
+
 def test_the_probability_is_fixed_by_event_time_not_by_arrival() -> None:
     """A record that comes a day late is kept with the probability of its own hour."""
     traffic: dict[Stratum, int] = {("us",): 50}
@@ -100,10 +113,11 @@ def test_a_restart_goes_on_with_the_same_plans() -> None:
     chosen = sampler(labels_per_day=60)
     feed(chosen, 8, {("us",): 40, ("indian",): 3})
     chosen.lower_ceiling(MARCH_2)
+    chosen.set_needs({("accent", "indian"): 3.0})
     again = sampler(labels_per_day=60)
     for change in chosen.changes():
         assert change.value is not None
-        again.restore(*change)
+        again.restore(change.table, change.key, change.value)
     for hour in range(12):
         for stratum in (("us",), ("indian",), ("new",)):
             at = MARCH_2 + hour * HOUR

@@ -18,9 +18,7 @@ def tracker() -> Tracker:
 
 def totals(tracked: Tracker) -> dict[str, tuple[int, int, int, float | None, int]]:
     rows = [slice_row("acme", slice_, sums, None) for slice_, sums in tracked.rows()]
-    return {
-        row.slice: (row.transcripts, row.pairs, row.counts.errors, row.wer, row.clusters) for row in rows
-    }
+    return {row.slice: (row.transcripts, row.pairs, row.counts.errors, row.wer, row.clusters) for row in rows}
 
 
 def test_the_groups_of_a_dimension_add_up_to_all() -> None:
@@ -34,7 +32,7 @@ def test_the_groups_of_a_dimension_add_up_to_all() -> None:
     for column in range(3):
         assert sum(row[column] for row in accents) == seen["all"][column]  # type: ignore[misc]
     assert "accent=unknown" in seen
-    assert not any("unknown&" in name or name.endswith("unknown") and "&" in name for name in seen)
+    assert not any("&" in name and "=unknown" in name for name in seen)
 
 
 def test_a_revision_leaves_what_it_would_have_been_without_the_first() -> None:
@@ -114,7 +112,7 @@ def test_a_restart_goes_on_exactly() -> None:
     second = tracker()
     for change in reversed(first.changes()):
         assert change.value is not None
-        second.restore(*change)
+        second.restore(change.table, change.key, change.value)
     for key in range(30, 60):
         second.score(outcome(key, errors=key % 3, speaker=f"s{key % 5}"))
     assert totals(second) == totals(straight)

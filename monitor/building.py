@@ -1,0 +1,126 @@
+"""Decides how a configuration becomes a pipeline and its input: the one place where settings meet constructors."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from monitor.adapters.jsonl import (
+    GrowingDirectory,
+    InputUnreadable,
+    LineSource,
+    SortedArchive,
+    StdinLines,
+    read_when_ready,
+)
+from monitor.adapters.store import Store
+from monitor.adapters.wire import event_time, kind_of
+from monitor.config import InputKind, Settings
+from monitor.core.changes import Change
+from monitor.core.deciding import DecideSettings
+from monitor.core.pairing_port import PairTable
+from monitor.core.pipeline import Pipeline, PipelineSettings
+from monitor.core.sampling import SamplingSettings
+from monitor.core.scoring import Scorer, ScoringSettings
+
+DEFAULT_KEY = b"wervane"
+"""Key of the coin without privacy.hash_key_file: the same sample everywhere, pseudonyms that can be guessed."""
+
+INPUT_TABLE = "input"
+"""Documents about the input itself."""
+
+
+def build_scorer(settings: Settings) -> Scorer:
+    """Normalisers and aligner as configured."""
+    return Scorer(
+        ScoringSettings(
+            profiles=settings.scoring.profiles,
+            replacements=settings.scoring.replacements,
+            keywords=settings.scoring.keywords,
+        )
+    )
+
+
+def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer) -> Pipeline:
+    """The core as configured."""
+    return Pipeline(pipeline_settings(settings), table, scorer, hash_key(settings))
+
+
+def pipeline_settings(settings: Settings) -> PipelineSettings:
+    """What of the configuration the core needs to know."""
+    sampling, labels, decide = settings.sampling, settings.labels, settings.decide
+    return PipelineSettings(
+        slices=settings.slices,
+        sampling=SamplingSettings(
+            probability=1.0 if sampling.probability is None else sampling.probability,
+            labels_per_day=sampling.labels_per_day,
+            per_stratum_min=sampling.per_stratum_min,
+            strata=sampling.strata,
+            pending_max=settings.state.pending_max,
+        ),
+        decide=DecideSettings(
+            page_budget=decide.page_budget,
+            page_budget_days=float(decide.page_budget_days),
+            page_on_gap=decide.page_on_gap,
+            margin=decide.margin,
+            maturity_seconds=labels.maturity_seconds,
+        ),
+        tenants=frozenset(settings.tenants.allow),
+        ttl_seconds=labels.ttl_seconds,
+        lateness_seconds=labels.lateness_seconds,
+        unit=decide.unit,
+        reviews=settings.privacy.reviews,
+    )
+
+
+def hash_key(settings: Settings) -> bytes:
+    """The secret behind coins and pseudonyms, at most 64 bytes."""
+    if settings.privacy.hash_key_file is None:
+        return DEFAULT_KEY
+    path = Path(settings.privacy.hash_key_file)
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise InputUnreadable(path, error.strerror or type(error).__name__) from None
+    if len(secret) < 16:
+        raise InputUnreadable(path, "want a secret of at least 16 bytes, e.g. from `openssl rand -hex 32`")
+    return sha256(secret).digest()
+
+
+def state_fingerprint(settings: Settings) -> str:
+    """Names what may not change under a state: keys, labels and units stored in it would mean something else."""
+    parts = (
+        sha256(hash_key(settings)).hexdigest(),
+        repr(settings.slices.names),
+        repr(sorted((name, sorted(names.items())) for name, names in settings.slices.canonical.items())),
+        settings.decide.unit,
+    )
+    return sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def check_same_archive(store: Store, signature: str) -> None:
+    """Positions in an archive are ranks: they mean the same only while the files are the same."""
+    stored = {(table, key): value for table, key, value in store.documents()}.get((INPUT_TABLE, "archive"))
+    if stored is None:
+        store.apply([Change(INPUT_TABLE, "archive", signature.encode())])
+    elif stored != signature.encode():
+        raise InputUnreadable(
+            "input",
+            "the files are not those that this state was made from; for files that grow set input.kind: directory, "
+            "else choose another state.path",
+        )
+
+
+def open_source(settings: Settings) -> LineSource:
+    """The configured input. Raises InputUnreadable."""
+    transcripts, references = settings.input.transcripts, settings.input.references
+    match settings.input.kind:
+        case InputKind.FILES:
+            return SortedArchive(transcripts, references, event_time=event_time)
+        case InputKind.DIRECTORY:
+            return GrowingDirectory(transcripts[0], references[0], event_time=event_time)
+        case InputKind.STDIN:
+            return StdinLines(read_when_ready(sys.stdin.fileno()), event_time=event_time, kind_of=kind_of)
+        case InputKind.KAFKA:
+            raise AssertionError("refused by the command line")

@@ -1,0 +1,53 @@
+"""Budget: money is earned by time and can be taken once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from monitor.core.budget import DAY, Ledger
+
+
+def ledger(pages: float = 1.0) -> Ledger:
+    account = Ledger(pages=pages, days=90.0)
+    account.since = account.until = account.started = 0.0
+    return account
+
+
+def test_a_lonely_slice_of_each_depth_gets_all_of_its_share() -> None:
+    """One overall, one one-way and one two-way slice together earn the whole budget in its time."""
+    account = ledger()
+    account.advance(90 * DAY, (1, 1, 1))
+    assert sum(account.earned(depth, 90 * DAY) for depth in range(3)) == pytest.approx(1.0)
+    assert account.granted() == pytest.approx(1.0)
+
+
+def test_nothing_is_earned_while_nobody_bets() -> None:
+    """Learning costs no budget."""
+    account = ledger()
+    account.advance(5 * DAY, (0, 0, 0))
+    assert account.earned(1, 5 * DAY) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_history_of_slices_overspends(seed: int) -> None:
+    """Slices come, learn again and vanish: what they take in all stays within what time has granted."""
+    chance = random.Random(seed)
+    account, now = ledger(), 0.0
+    marks: list[tuple[int, float]] = []
+    for _ in range(300):
+        counts = [sum(depth == d for depth, _ in marks) for d in range(3)]
+        before, now = now, now + chance.random() * DAY
+        account.advance(now, counts)
+        for k, (depth, mark) in enumerate(marks):
+            if chance.random() < 0.5:
+                earned = account.earned(depth, before + chance.random() * (now - before))
+                account.spend(max(earned - mark, 0.0))
+                marks[k] = (depth, max(earned, mark))
+        if marks and chance.random() < 0.3:
+            marks.pop(chance.randrange(len(marks)))
+        if chance.random() < 0.5:
+            depth = chance.randrange(3)
+            marks.append((depth, account.earned(depth, now)))
+        assert account.spent <= account.granted() + 1e-12
