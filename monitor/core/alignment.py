@@ -50,16 +50,16 @@ def _split(reference: Sequence[str], hypothesis: Sequence[str], hint: int | None
     surplus = words - len(hypothesis)
     edits = Levenshtein.editops(reference, hypothesis, score_hint=hint)
     errors = len(edits)
-    if errors == abs(surplus):  # Nothing but deletions, or nothing but insertions.
-        deletions = max(surplus, 0)
-        return words - deletions, 0, deletions, deletions - surplus
-    deletions = 0
-    substitutions = 0
-    for edit in edits:
-        if edit.tag == "replace":
-            substitutions += 1
-        elif edit.tag == "delete":
-            deletions += 1
+    # errors = |D - I| + S + 2 min(D, I), so up to one error beyond the surplus can only be a substitution.
+    substitutions = errors - abs(surplus)
+    deletions = max(surplus, 0)
+    if substitutions > 1:
+        substitutions = deletions = 0
+        for edit in edits:
+            if edit.tag == "replace":
+                substitutions += 1
+            elif edit.tag == "delete":
+                deletions += 1
     return words - substitutions - deletions, substitutions, deletions, errors - substitutions - deletions
 
 

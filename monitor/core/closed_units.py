@@ -52,16 +52,12 @@ def cell_of(row: UnitRow) -> CellRow | None:
     if not row.words:
         return None
     errors = min(row.errors, int(ERRORS_CAP * 2) * row.words // 2)
-    return CellRow(
-        row.ended_at, row.unit, row.labels, row.person, row.labelled, errors, row.words, row.plain_words
-    )
+    return CellRow(row.ended_at, row.unit, row.labels, row.person, row.labelled, errors, row.words, row.plain_words)
 
 
 def traffic_of(row: UnitRow) -> TrafficRow:
     """The row for coverage."""
-    return TrafficRow(
-        row.ended_at, row.unit, row.labels, row.first_at, row.seen, row.traffic, row.scored, row.labelled
-    )
+    return TrafficRow(row.ended_at, row.unit, row.labels, row.first_at, row.seen, row.traffic, row.scored, row.labelled)
 
 
 def open_traffic(units: Units) -> list[TrafficRow]:

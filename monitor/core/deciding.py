@@ -60,7 +60,6 @@ CALL_WORDS_MIN = 3000.0
 """Nothing is read out of fewer calls or words: the scan's own minimum, and 25 minutes of speech."""
 
 
-
 class Decider:
     """One customer's detectors and incidents."""
 
@@ -208,7 +207,8 @@ class Decider:
             changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
             if not changed or incident.state == State.CLOSED or incident.last.direction != direction:
                 continue
-            if overlaps(scene, incident.slice, slice_):
+            # A slice that it was once named or found by has had its page, whatever explains it now.
+            if slice_ in (incident.found_by, *incident.joined) or overlaps(scene, incident.slice, slice_):
                 return incident
         return None
 

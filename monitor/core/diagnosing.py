@@ -13,7 +13,6 @@ from monitor.core.explaining import (
     ExplainSettings,
     Explanation,
     RatioInterval,
-    Row,
     best_of,
     better_name,
     change_point,
@@ -138,16 +137,3 @@ def _told(scene: Scene, slice_: Slice, days: int, epoch: IntArray, phi: float) -
 def last_day(scene: Scene, slice_: Slice) -> tuple[BoolArray, float]:
     """Mask of a slice, and the moment one day before the newest closed unit."""
     return mask_of(scene.cells, slice_), scene.now - DAY
-
-
-__all__ = [
-    "Diagnosis",
-    "Row",
-    "Scene",
-    "diagnose",
-    "diagnose_again",
-    "diagnose_few",
-    "epochs",
-    "last_day",
-    "overlaps",
-]

@@ -173,9 +173,7 @@ class Watch(msgspec.Struct):
         self.spent += money
         rho, scale = self.baseline.rho, self.baseline.scale
         self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale)
-        self.improvement = bet_better(
-            self.improvement, money / BETTER_PART, errors, expected, words, rho, scale
-        )
+        self.improvement = bet_better(self.improvement, money / BETTER_PART, errors, expected, words, rho, scale)
         if (found := mean(self.evidence)) >= 1.0:
             self.evidence = NO_EVIDENCE
             return Alarm.WORSE, found

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 from itertools import chain
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from monitor.core.english_rules import SYMBOLS, EnglishRules, without_brackets
 from monitor.core.strict_score import StrictWords, needs_own_reading, own_reading
@@ -34,10 +34,31 @@ _TAILS = {
     "st", "nd", "rd", "th", "s",
 }  # fmt: skip
 """With the units: they change a number before them, and are plain words without one."""
-_VERBS = ("been", "gone", "done", "got")
+_VERBS = ("been", "gone", "done", "got", "gotta")
 _HALF_WORD = re.compile(r"half\b")
-_CONTRACTED = ("'s", "'d", "’s", "’d")
+_CONTRACTED = ("'s", "'d")
 _OPENING = "<[("
+
+_UNLEVELLED = "\0"
+_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f "
+
+
+def _levelling() -> bytes:
+    """For each ASCII character what it becomes where no digit is near: itself in lower case, or a space.
+
+    Not levelled: digits and what has a meaning beside them, opening brackets, controls, and "_", which joins words.
+    """
+    table = bytearray(256)
+    for code in range(128):
+        character = chr(code)
+        if character.isalpha() or character == "'":
+            table[code] = ord(character.lower())
+        elif character in _SPACES or (character.isprintable() and character not in "0123456789$%<[(_"):
+            table[code] = ord(" ")
+    return bytes(table)
+
+
+_LEVEL = _levelling()
 
 
 class _Kind(Enum):
@@ -46,21 +67,27 @@ class _Kind(Enum):
     PLAIN = auto()
     """The same words anywhere."""
     TAIL = auto()
-    """Part of a number run if right behind one ("and", "dollars", "mg"), plain otherwise."""
+    """Part of a run if right behind one ("and", "dollars", "mg"), plain otherwise."""
     RUN = auto()
     """Holds a digit, a symbol, a number word or a strict word."""
     HALF = auto()
     """RUN, but "and a half" must be read with what precedes."""
-    VERB = auto()
-    """PLAIN, but may belong to a contraction before it: "it's been"."""
     WHOLE = auto()
     """The text must be read as a whole: an apostrophe belongs to the token before, or a bracket is open."""
 
 
-_PLAIN, _TAIL, _RUN, _HALF, _VERB, _WHOLE = _Kind  # Module names are faster to read than members.
+_PLAIN, _TAIL, _RUN, _HALF, _WHOLE = _Kind  # Module names are faster to read than members.
 
-_Token: TypeAlias = tuple[_Kind, tuple[str, ...], bool]
-"""Kind, words (final if plain, else cleaned), and whether the strict score must read the text on its own."""
+
+_Token: TypeAlias = tuple[_Kind, tuple[str, ...], bool, bool, Normalized | None]
+"""Of a token:
+
+kind
+words       final if plain, otherwise cleaned
+hides       the strict score must read a text with this token on its own
+contracted  ends in "'s" or "'d", which a verb behind it can change: "it's been"
+alone       what a run of this token alone becomes, if that is the same everywhere in a text
+"""
 
 
 class EnglishNormalizer:
@@ -73,96 +100,150 @@ class EnglishNormalizer:
         spelled = self._rules.spellings
         candidates = self._strict.units | _TAILS
         unmarked = candidates - self._strict.marked
-        self._tails = frozenset(word for word in unmarked if spelled.get(word, word) == word and self._alone(word))
+        self._tails = frozenset(word for word in unmarked if spelled.get(word, word) == word and self._is_tail(word))
         self._marked = (self._rules.numbers.words | self._strict.marked | {"half"}) - self._tails
         replaced = self._rules.replaced_words | self._rules.hesitations
-        self._not_plain = self._marked | self._tails | replaced | frozenset(_VERBS)
+        self._special = self._marked | replaced | frozenset(spelled)
+        """Lower-case words of letters that are not final wherever they stand."""
+        self._joining = self._special | self._tails | set(_VERBS)
+        """Those that can change what a word before them becomes."""
         endings = "|".join(sorted(self._rules.ends_of_contractions))
         self._reaches_back = re.compile(rf"'(?:{endings})\b")
         self._plain: dict[str, tuple[str, ...]] = {}
+        self._alone: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {}
         self._tokens: dict[str, _Token] = {}
-        ends = (False, True)
-        self._runs: dict[tuple[bool, bool], dict[tuple[str, ...], Normalized]]
-        self._runs = {(first, last): {} for first in ends for last in ends}
+        self._runs: dict[tuple[str, ...], Normalized] = {}
+        edges = ((True, False), (False, True), (True, True))
+        self._edge_runs: dict[tuple[bool, bool], dict[tuple[str, ...], Normalized]] = {edge: {} for edge in edges}
 
-    def _alone(self, word: str) -> bool:
+    def _is_tail(self, word: str) -> bool:
         """Whether a word without a number before it is just that word."""
         return word not in self._rules.numbers.words or self._rules.numbers.rewrite([word, "x"]) == [word, "x"]
 
     def normalize(self, text: str) -> Normalized:
-        try:
-            return list(chain.from_iterable(map(self._plain.__getitem__, text.split()))), ()
-        except KeyError:
-            return self._normalize(text)
+        """Words compared and strict items."""
+        words = self._level(text)
+        return self._by_tokens(text) if words is None else self._by_words(text, words)
 
-    def _normalize(self, text: str) -> Normalized:
+    def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
+        """Both sides of a pair, at little more than the cost of one where they say the same."""
+        heard, words = self._level(hypothesis), self._level(reference)
+        if heard is not None and heard == words:
+            both = self._by_marks(hypothesis, heard)
+            if both is not None:
+                return both, both
+        return (
+            self._by_tokens(hypothesis) if heard is None else self._by_words(hypothesis, heard),
+            self._by_tokens(reference) if words is None else self._by_words(reference, words),
+        )
+
+    def _level(self, text: str) -> list[str] | None:
+        """Lower-case words of a text whose only punctuation within words is apostrophes; None for any other."""
+        if text.isascii() and ".." not in text:
+            level = text.encode().translate(_LEVEL).decode()
+            if _UNLEVELLED not in level:
+                return level.split()
+        return None
+
+    def _by_words(self, text: str, words: list[str]) -> Normalized:
+        return self._by_marks(text, words) or self._as_a_whole(text)
+
+    def _by_marks(self, text: str, words: list[str]) -> Normalized | None:
+        """Most texts need no look at single words; of the others, only marked words are looked at."""
+        special = self._special
+        if "'" in text:
+            marked = [at for at, word in enumerate(words) if "'" in word or word in special]
+        elif special.isdisjoint(words):
+            return words, ()
+        else:
+            marked = [at for at, word in enumerate(words) if word in special]
+        if len(text) > LONG_TEXT:
+            return None
+        return self._one_by_one(words, marked) or self._assemble(text, words, marked, None)
+
+    def _one_by_one(self, words: list[str], marked: Sequence[int]) -> Normalized | None:
+        """Replaces marked words in place; None (and nothing replaced) if one must be read with the word behind it."""
+        alone, joining, last = self._alone, self._joining, len(words) - 1
+        for at in marked:
+            if words[at] not in alone or (at < last and (words[at + 1] in joining or "'" in words[at + 1])):
+                return None
+        strict: tuple[str, ...] = ()
+        for at in reversed(marked):
+            words[at : at + 1], items = alone[words[at]]
+            strict = items + strict
+        return words, strict
+
+    def _by_tokens(self, text: str) -> Normalized:
+        """A text with digits, symbols, brackets or letters that are not ASCII."""
         if len(text) > LONG_TEXT:
             return self._as_a_whole(text)
-        if "<" not in text and "[" not in text and "(" not in text:
-            return self._by_tokens(text) or self._as_a_whole(text)
-        bare = without_brackets(text.lower())
-        words = (self._by_tokens(bare) or self._as_a_whole(bare))[0]
-        return words, self._own_reading(text)
+        if "<" in text or "[" in text or "(" in text:
+            bare = without_brackets(text.lower())
+            return self._bare(bare)[0], self._own_reading(text)
+        return self._bare(text)
 
-    def _by_tokens(self, text: str) -> Normalized | None:
-        """The text token by token; None if some token must be read with another."""
+    def _bare(self, text: str) -> Normalized:
         tokens = text.split()
         plain = list(map(self._plain.get, tokens))
+        marked = [at for at, words in enumerate(plain) if words is None]
+        return self._assemble(text, tokens, marked, plain) or self._as_a_whole(text)
+
+    def _assemble(
+        self,
+        text: str,
+        tokens: Sequence[str],
+        marked: Sequence[int],
+        plain: Sequence[tuple[str, ...] | None] | None,
+    ) -> Normalized | None:
+        """Final words of plain tokens and of runs. A run starts at a marked token and ends before the next plain one.
+
+        `plain`: what unmarked tokens become; None: themselves. Returns None if the text must be read as a whole.
+        """
         out: list[str] = []
         items: tuple[str, ...] = ()
         hidden = False
         end = 0
-        for at in [at for at, words in enumerate(plain) if words is None]:
+        known, joining = self._tokens.get, self._joining
+        for at in marked:
             if at < end:
                 continue
-            out += chain.from_iterable(cast(list[tuple[str, ...]], plain[end:at]))
-            run, end, hides = self._gather(tokens, at)
-            hidden |= hides
-            if run is None:
-                return None
-            if end > at:
-                words, strict = self._run(run, not out, end == len(tokens))
-                out += words
+            if at > end:
+                out += tokens[end:at] if plain is None else chain.from_iterable(filter(None, plain[end:at]))
+            run: list[str] = []
+            single: Normalized | None = None
+            end = at
+            while end < len(tokens):
+                token = tokens[end]
+                if run and plain is None and token not in joining and "'" not in token:
+                    break
+                kind, words, hides, contracted, alone = known(token) or self._learn(token)
+                if kind is _WHOLE:
+                    return None
+                if kind is _RUN or (kind is _TAIL and run):
+                    single = None if run else alone
+                    run += words
+                elif kind is _HALF:
+                    if len(words) > 1 or (run or out or [""])[-1] == "a":
+                        return None
+                    single = None if run else alone
+                    run += words
+                elif words and run:
+                    break
+                else:
+                    out += words
+                end += 1
+                hidden |= hides
+                if contracted and end < len(tokens) and tokens[end].lower().startswith(_VERBS):
+                    return None
+                if not run:
+                    break
+            if run:
+                final, strict = single or self._run(tuple(run), not out, end == len(tokens))
+                out += final
                 items += strict
-            else:
-                out += run
-                end = at + 1
-        out += chain.from_iterable(cast(list[tuple[str, ...]], plain[end:]))
+        if end < len(tokens):
+            out += tokens[end:] if plain is None else chain.from_iterable(filter(None, plain[end:]))
         return out, self._own_reading(text) if hidden else items
-
-    def _gather(self, tokens: Sequence[str], at: int) -> tuple[tuple[str, ...] | None, int, bool]:
-        """The run of words that starts with token `at`, the token behind it, and whether something in it is hidden.
-
-        If the token is plain after all (seen for the first time, or a verb), its words and `at`. None: read the whole.
-        """
-        run: tuple[str, ...] = ()
-        hidden = False
-        for index in range(at, len(tokens)):
-            token = tokens[index]
-            kind, words, hides = self._tokens.get(token) or self._learn(token)
-            hidden |= hides
-            if kind is _RUN or (kind is _TAIL and run):
-                run += words
-            elif kind is _PLAIN or kind is _TAIL:
-                if words or not run:
-                    return (run, index, hidden) if run else (words, at, hidden)
-            elif kind is _WHOLE or not self._stands_alone(kind, words, tokens[:index]):
-                return None, at, hidden
-            elif kind is _HALF:
-                run += words
-            else:
-                return (run, index, hidden) if run else (words, at, hidden)
-        return run, len(tokens), hidden
-
-    def _stands_alone(self, kind: _Kind, words: Sequence[str], before: Sequence[str]) -> bool:
-        """Whether a verb follows no contraction, or "half" no "and a"."""
-        if len(words) > 1 and kind is _HALF:
-            return False
-        for token in reversed(before):
-            spoken = (self._tokens.get(token) or self._learn(token))[1]
-            if spoken:
-                return token[-2:].lower() not in _CONTRACTED if kind is _VERB else spoken[-1] != "a"
-        return True
 
     def _as_a_whole(self, text: str) -> Normalized:
         words = self._rules.clean(without_brackets(_lower(text))).split()
@@ -175,7 +256,7 @@ class EnglishNormalizer:
 
     def _run(self, run: tuple[str, ...], first: bool, last: bool) -> Normalized:
         """A run of cleaned words: final words and strict items. `first`, `last`: nothing of the text before, behind."""
-        runs = self._runs[first, last]
+        runs = self._edge_runs[first, last] if first or last else self._runs
         known = runs.get(run)
         if known is None:
             known = self._read_run(run, first, last)
@@ -216,42 +297,43 @@ class EnglishNormalizer:
         return [self._rules.spellings.get(word, word) for word in words]
 
     def _learn(self, token: str) -> _Token:
-        learnt = self._read_token(token)
+        learnt = kind, words, hides, contracted, alone = self._read_token(token)
         if len(token) <= TOKEN_LENGTH_MAX:
             if len(self._tokens) >= TOKENS_MAX:
                 self._tokens.clear()
                 self._plain.clear()
+                self._alone.clear()
             self._tokens[token] = learnt
-            kind, words, hides = learnt
-            if kind in (_PLAIN, _TAIL) and not hides:
-                self._plain[token] = words
+            if not hides and kind in (_PLAIN, _TAIL):
+                self._alone[token] = words, ()
+                if not contracted:
+                    self._plain[token] = words
+            elif not hides and kind is _RUN and alone is not None:
+                self._alone[token] = alone
         return learnt
 
     def _read_token(self, token: str) -> _Token:
         lower = _lower(token)
         body = lower[:-1] if lower[-1:] in ",.?!;:" else lower
-        if body.isascii() and body.isalpha() and body not in self._not_plain:
+        if body.isascii() and body.isalpha() and body not in self._special:
             # Nine of ten new tokens: a word, perhaps with one punctuation mark behind it.
-            word = self._rules.spellings.get(body, body)
-            if word not in self._marked:
-                return _PLAIN, (word,), False
-        heard = self._rules.ignored(lower)
-        if self._reaches_back.match(heard) or any(bracket in lower for bracket in _OPENING):
-            return _WHOLE, (lower,), False
+            return _TAIL if body in self._tails else _PLAIN, (body,), False, False, None
+        if any(bracket in lower for bracket in _OPENING) or self._reaches_back.match(self._rules.ignored(lower)):
+            return _WHOLE, (lower,), False, False, None
         words = tuple(self._rules.clean(lower).split())
-        hides = False
-        if needs_own_reading(lower):
-            hides = self._is_marked(self._rules.clean(own_reading(lower)).split())
-        if any(_HALF_WORD.match(word) for word in words):
-            return _HALF, words, hides
-        may_follow_contraction = heard.startswith(_VERBS) or (bool(words) and words[0].startswith(_VERBS))
         final = tuple(self._rules.spellings.get(word, word) for word in words)
-        if self._is_marked(words):
-            return _WHOLE if may_follow_contraction else _RUN, words, hides
-        if not self._tails.isdisjoint(words):
-            tail = final == words and not may_follow_contraction
-            return _TAIL if tail else _WHOLE, words, hides
-        return _VERB if may_follow_contraction else _PLAIN, final, hides
+        hides = needs_own_reading(lower) and self._is_marked(self._rules.clean(own_reading(lower)).split())
+        contracted = lower.endswith(_CONTRACTED)
+        kind = _PLAIN if self._tails.isdisjoint(words) else _TAIL
+        # A British spelling beside a tail word must be final alone and cleaned in a run: runs can hold any word.
+        if self._is_marked(words) or (kind is _TAIL and final != words):
+            kind = _RUN
+        if any(_HALF_WORD.match(word) for word in words):
+            kind = _HALF
+        alone = None
+        if kind in (_RUN, _HALF) and all(word.isalnum() for word in words):
+            alone = self._read_run(words, False, False)
+        return kind, words if kind in (_RUN, _HALF) else final, hides, contracted, alone
 
     def _is_marked(self, words: Sequence[str]) -> bool:
         """Whether a cleaned word belongs in a run. One with a control character does, for it may end inside."""

@@ -39,9 +39,7 @@ def mean(evidence: Evidence) -> float:
     return (evidence[0] + evidence[1] + evidence[2] + evidence[3]) / len(STAKES)
 
 
-def bet_worse(
-    evidence: Evidence, money: float, errors: float, expected: float, rho: float, scale: float
-) -> Evidence:
+def bet_worse(evidence: Evidence, money: float, errors: float, expected: float, rho: float, scale: float) -> Evidence:
     """Evidence against H0: E[errors | past] <= rho x expected, after one unit.
 
     money     put in before this unit, fixed before its errors are known

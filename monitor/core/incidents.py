@@ -86,7 +86,7 @@ class Incident(msgspec.Struct):
 
     number    order of opening, from 1: its epoch among the cells
     found_by  the slice whose alarm opened it; slice: the one that explains it
-    joined    slices whose alarms it explains
+    joined    slices whose alarms it explains, and those that it was named after before
     since     event time from which its cells are explained by it; until: up to which (resolved)
     last      the transition told last: later ones repeat its numbers
     """

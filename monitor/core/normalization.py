@@ -33,7 +33,7 @@ _GRAPHEME = regex.compile(r"\X")
 class Normalizer(Protocol):
     """What a profile is."""
 
-    def normalize(self, text: str) -> Normalized: ...
+    def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]: ...
 
 
 def normalizer_for(profile: str, keywords: Sequence[str] = ()) -> Normalizer:
@@ -68,7 +68,10 @@ class BasicNormalizer:
         self._strict = StrictWords(map(self._words, keywords), english=False)
         self._plain: dict[str, tuple[str, ...]] = {}
 
-    def normalize(self, text: str) -> Normalized:
+    def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
+        return self._normalize(hypothesis), self._normalize(reference)
+
+    def _normalize(self, text: str) -> Normalized:
         try:
             return list(chain.from_iterable(map(self._plain.__getitem__, text.split()))), ()
         except KeyError:
@@ -101,7 +104,10 @@ class GraphemeNormalizer:
         phrases = (_numbers_joined(self._graphemes(keyword)) for keyword in keywords)
         self._strict = StrictWords(phrases, english=False)
 
-    def normalize(self, text: str) -> Normalized:
+    def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
+        return self._normalize(hypothesis), self._normalize(reference)
+
+    def _normalize(self, text: str) -> Normalized:
         graphemes = self._graphemes(text)
         return graphemes, self._strict.items(_numbers_joined(graphemes))
 

@@ -85,8 +85,7 @@ class Scorer:
         normalizer, identity = self._by_language.get(language) or self._resolve(language)
         if self._pairs:
             hypothesis, reference = self._replacements.apply(hypothesis), self._replacements.apply(reference)
-        heard, heard_strict = normalizer.normalize(hypothesis)
-        words, strict = normalizer.normalize(reference)
+        (heard, heard_strict), (words, strict) = normalizer.normalize_pair(hypothesis, reference)
         hits, substitutions, deletions, insertions = alignment.align(words, heard)
         return Score(
             counts=Counts(hits=hits, substitutions=substitutions, deletions=deletions, insertions=insertions),
@@ -95,7 +94,7 @@ class Scorer:
             profile=identity,
             empty_reference=not words,
             empty_hypothesis=not heard,
-            loop=len(heard) >= LOOP_WORDS_MIN and is_loop(heard),
+            loop=len(heard) >= LOOP_WORDS_MIN and 8 * len(set(heard)) <= 5 * len(heard) and is_loop(heard),
         )
 
     def _resolve(self, language: str | None) -> tuple[normalization.Normalizer, str]:

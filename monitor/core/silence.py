@@ -151,9 +151,7 @@ def coverage_conditions(table: TrafficTable, dimension: str, now: float) -> dict
     if shift is None:
         return {}
     sentence, since = label_sentence(dimension, shift), now - shift.days * DAY
-    condition = Condition(
-        Level.PAGE, shift.z, Why.LABEL_VANISHED, sentence, {}, since=since, level_before=shift.before
-    )
+    condition = Condition(Level.PAGE, shift.z, Why.LABEL_VANISHED, sentence, {}, since=since, level_before=shift.before)
     return {((dimension, UNKNOWN),): condition}
 
 

@@ -67,9 +67,7 @@ def standings(
     if not len(cells):
         return Standings(courses={}, gaps={})
     rows = gaps(cells, dimensions, strata, settings, demographics)
-    return Standings(
-        courses=courses(cells, axes, now), gaps={row.slice: judged(row, settings, margin) for row in rows}
-    )
+    return Standings(courses=courses(cells, axes, now), gaps={row.slice: judged(row, settings, margin) for row in rows})
 
 
 def judged(row: GapRow, settings: GapSettings, margin: float) -> Gap:
@@ -147,9 +145,7 @@ def _units(cells: Cells, grouping: Grouping) -> tuple[IntArray, FloatArray, Floa
     return slice_of, errors, words, ended_at
 
 
-def _rates(
-    place: IntArray, errors: FloatArray, words: FloatArray, size: int
-) -> list[tuple[int, int, float, float]]:
+def _rates(place: IntArray, errors: FloatArray, words: FloatArray, size: int) -> list[tuple[int, int, float, float]]:
     """(place, units, WER, standard error) wherever there is a unit; the error of a single unit is its own WER."""
     count = np.bincount(place, minlength=size)
     e, w = np.bincount(place, errors, size), np.bincount(place, words, size)

@@ -111,6 +111,8 @@ class Desk:
             untested,
         )
         told = replace(told, summary=renamed_sentence(first, told.summary))
+        if first not in incident.joined:
+            incident.joined = sorted([*incident.joined, first])
         incident.kind, incident.slice, incident.since, incident.last = kind, diagnosis.slice, diagnosis.since, told
         self.book.touch(incident)
         return told

@@ -148,6 +148,8 @@ class Units:
         self._current: dict[str, str] = {}
         self._earliest_end: float | None = None
         self._dirty: set[SlotKey] = set()
+        self._stored: set[SlotKey] = set()
+        """Slots that have a document: one that came and went between two checkpoints never gets one."""
         self.taken_until = float("-inf")
         """Event time up to which observations were taken in: what comes for earlier times is late."""
         self.counters: dict[str, int] = {}
@@ -330,8 +332,13 @@ class Units:
         written = []
         for key in sorted(self._dirty):
             slot = self._slots.get(key)
-            value = msgspec.msgpack.encode(slot) if slot is not None else None
-            written.append(Change("slots", f"{key[0]:016x}@{key[1]!r}", value))
+            name = f"{key[0]:016x}@{key[1]!r}"
+            if slot is not None:
+                written.append(Change("slots", name, msgspec.msgpack.encode(slot)))
+                self._stored.add(key)
+            elif key in self._stored:
+                written.append(Change("slots", name, None))
+                self._stored.discard(key)
         self._dirty.clear()
         return written
 
@@ -339,6 +346,7 @@ class Units:
         """Take back one slot, in any order; units are put together again from their slots."""
         utterance, _, at = key.partition("@")
         slot_key = (int(utterance, 16), float(at))
+        self._stored.add(slot_key)
         slot = self._slots[slot_key] = msgspec.msgpack.decode(value, type=Slot)
         if not slot.unit:
             self._waiting.add(slot_key)

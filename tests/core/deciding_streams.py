@@ -59,6 +59,27 @@ def messages(
     return made
 
 
+CALLS = SliceSettings(
+    dimensions=("accent", "deployment", "sector"), intersections=(), strata=("accent", "deployment", "sector")
+)
+
+
+def calls(seed: int, worse_from: float = 99.0) -> list[Message]:
+    """Three calls a day for 16 days in four sectors, 12 utterances of 60 words each; tech gets 5 times worse."""
+    chance = random.Random(seed)
+    made: list[Message] = []
+    for call in range(48):
+        day, sector = call / 3, ("tech", "energy", "health", "goods")[call % 4]
+        level = 0.08 * chance.gammavariate(8, 1 / 8) * (5 if sector == "tech" and day >= worse_from else 1)
+        for k in range(12):
+            key, at = 12 * call + k, MARCH_2 + day * DAY + k * 120.0
+            said = {"event_at": at, "labels": ("unknown", "desk", sector), "session": f"call {call}"}
+            errors = sum(chance.random() < level for _ in range(60))
+            made.append(observation(key, **said))
+            made.append(outcome(key, words=60, errors=errors, reference_at=at + HOUR, **said))
+    return made
+
+
 def arrival(message: Message) -> float:
     return message.reference_at if isinstance(message, Outcome) else message.event_at
 

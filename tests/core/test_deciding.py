@@ -21,9 +21,11 @@ from monitor.core.records import (
 from monitor.core.slicing import SliceSettings
 from tests.builders import DAY, HOUR, MARCH_2, observation
 from tests.core.deciding_streams import (
+    CALLS,
     Documents,
     Message,
     arrival,
+    calls,
     decider,
     feed,
     look_on,
@@ -64,9 +66,7 @@ def test_an_accent_that_doubles_pages_as_that_accent_and_says_why() -> None:
 def test_nothing_happens_to_a_customer_with_whom_nothing_happens() -> None:
     """A standing gap is one ticket, never a page."""
     told = feed(decider(), messages(days=12))
-    assert [(t.level, t.kind, t.slices) for t in told] == [
-        (Level.TICKET, IncidentKind.DISPARITY, ("accent=indian",))
-    ]
+    assert [(t.level, t.kind, t.slices) for t in told] == [(Level.TICKET, IncidentKind.DISPARITY, ("accent=indian",))]
 
 
 def test_a_fault_of_everybody_is_one_incident() -> None:
@@ -112,6 +112,21 @@ def test_a_fault_that_has_a_page_does_not_become_a_standing_gap() -> None:
     """One cause, one incident: the ticket would say "present all along"."""
     told = feed(decider(), messages(england_worse, days=18))
     assert {t.slices for t in told if t.kind == IncidentKind.DISPARITY} == {("accent=indian",)}
+
+
+def test_a_few_calls_are_enough_where_bets_have_none() -> None:
+    """Earnings calls come three a day: what 5 calls cannot tell by themselves is pooled over all of them."""
+    watched = decider(CALLS)
+    told = feed(watched, calls(seed=0, worse_from=10))
+    assert gist(told) == [("firing", "page", ("sector=tech",))]
+    assert told[0].reason == "calls_worse" and told[0].at < MARCH_2 + 15 * DAY
+    granted, spent = watched.budget()
+    assert spent <= granted
+
+
+def test_calls_with_which_nothing_happens_page_nobody() -> None:
+    """Calls differ by their own nature: a customer with 3 a day must not be paged for that."""
+    assert feed(decider(CALLS), calls(seed=0)) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- silence

@@ -74,9 +74,7 @@ def stream(
 
 def slicing() -> Slicing:
     return Slicing(
-        SliceSettings(
-            dimensions=("accent", "site"), intersections=(("accent", "site"),), strata=("accent", "site")
-        ),
+        SliceSettings(dimensions=("accent", "site"), intersections=(("accent", "site"),), strata=("accent", "site")),
         "acme",
     )
 
