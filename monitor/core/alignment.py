@@ -55,10 +55,10 @@ def _split(reference: Sequence[str], hypothesis: Sequence[str], hint: int | None
     deletions = max(surplus, 0)
     if substitutions > 1:
         substitutions = deletions = 0
-        for edit in edits:
-            if edit.tag == "replace":
+        for kind, _, _ in edits.as_list():
+            if kind == "replace":
                 substitutions += 1
-            elif edit.tag == "delete":
+            elif kind == "delete":
                 deletions += 1
     return words - substitutions - deletions, substitutions, deletions, errors - substitutions - deletions
 

@@ -65,9 +65,9 @@ def open_traffic(units: Units) -> list[TrafficRow]:
     rows: list[TrafficRow] = []
     for unit, members in units.traffic():
         sums: dict[Labels, tuple[int, int]] = {}
-        for labels, weight in members:
+        for labels, number, weight in members:
             seen, total = sums.get(labels, (0, 0))
-            sums[labels] = (seen + 1, total + weight)
+            sums[labels] = (seen + number, total + weight)
         for labels, (seen, total) in sorted(sums.items()):
             rows.append(TrafficRow(unit.ended_at, unit.identity, labels, unit.first_at, seen, total, 0, 0))
     return rows

@@ -407,6 +407,7 @@ class Decider:
                 "traffic_forgotten": self._traffic.forgotten,
                 "incidents_forgotten": self._desk.book.forgotten,
                 "slots": len(self._units),
+                "open_units": self._units.open_units,
                 "cells": self._cells.rows,
                 "watches": len(self._watches),
             },
@@ -466,8 +467,8 @@ class Decider:
     def restore(self, table: str, key: str, value: bytes) -> None:
         """Take back one document, in any order."""
         match table:
-            case "slots":
-                self._units.restore(key, value)
+            case "slots" | "units":
+                self._units.restore(table, key, value)
             case "cells":
                 self._cells.restore(key, value)
             case "traffic":

@@ -79,14 +79,14 @@ class _Kind(Enum):
 _PLAIN, _TAIL, _RUN, _HALF, _WHOLE = _Kind  # Module names are faster to read than members.
 
 
-_Token: TypeAlias = tuple[_Kind, tuple[str, ...], bool, bool, Normalized | None]
+_Token: TypeAlias = tuple[_Kind, tuple[str, ...], Normalized | None, bool, bool]
 """Of a token:
 
 kind
-words       final if plain, otherwise cleaned
+words       cleaned, for a run
+alone       what it becomes outside of a run; None if that depends on where in a text it stands
 hides       the strict score must read a text with this token on its own
 contracted  ends in "'s" or "'d", which a verb behind it can change: "it's been"
-alone       what a run of this token alone becomes, if that is the same everywhere in a text
 """
 
 
@@ -101,16 +101,16 @@ class EnglishNormalizer:
         candidates = self._strict.units | _TAILS
         unmarked = candidates - self._strict.marked
         self._tails = frozenset(word for word in unmarked if spelled.get(word, word) == word and self._is_tail(word))
-        self._marked = (self._rules.numbers.words | self._strict.marked | {"half"}) - self._tails
+        self._numbers = (self._rules.numbers.words | self._strict.phrases | {"half"}) - self._tails
         replaced = self._rules.replaced_words | self._rules.hesitations
-        self._special = self._marked | replaced | frozenset(spelled)
+        self._special = self._numbers | self._strict.marked | replaced | frozenset(spelled)
         """Lower-case words of letters that are not final wherever they stand."""
-        self._joining = self._special | self._tails | set(_VERBS)
-        """Those that can change what a word before them becomes."""
+        self._joining = self._numbers | self._tails | self._rules.hesitations | set(_VERBS)
+        """Those that can change what a word before them becomes, or be silent between two that do."""
         endings = "|".join(sorted(self._rules.ends_of_contractions))
         self._reaches_back = re.compile(rf"'(?:{endings})\b")
         self._plain: dict[str, tuple[str, ...]] = {}
-        self._alone: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {}
+        self._alone: dict[str, tuple[list[str], tuple[str, ...], bool]] = {}
         self._tokens: dict[str, _Token] = {}
         self._runs: dict[tuple[str, ...], Normalized] = {}
         edges = ((True, False), (False, True), (True, True))
@@ -122,20 +122,22 @@ class EnglishNormalizer:
 
     def normalize(self, text: str) -> Normalized:
         """Words compared and strict items."""
-        words = self._level(text)
-        return self._by_tokens(text) if words is None else self._by_words(text, words)
+        return self._read(text, self._level(text))
 
     def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
         """Both sides of a pair, at little more than the cost of one where they say the same."""
         heard, words = self._level(hypothesis), self._level(reference)
         if heard is not None and heard == words:
             both = self._by_marks(hypothesis, heard)
-            if both is not None:
-                return both, both
-        return (
-            self._by_tokens(hypothesis) if heard is None else self._by_words(hypothesis, heard),
-            self._by_tokens(reference) if words is None else self._by_words(reference, words),
-        )
+            if both is None:  # What must be read as a whole depends on more than the words.
+                return self._as_a_whole(hypothesis), self._as_a_whole(reference)
+            return both, both
+        return self._read(hypothesis, heard), self._read(reference, words)
+
+    def _read(self, text: str, words: list[str] | None) -> Normalized:
+        if words is None:
+            return self._by_tokens(text)
+        return self._by_marks(text, words) or self._as_a_whole(text)
 
     def _level(self, text: str) -> list[str] | None:
         """Lower-case words of a text whose only punctuation within words is apostrophes; None for any other."""
@@ -144,9 +146,6 @@ class EnglishNormalizer:
             if _UNLEVELLED not in level:
                 return level.split()
         return None
-
-    def _by_words(self, text: str, words: list[str]) -> Normalized:
-        return self._by_marks(text, words) or self._as_a_whole(text)
 
     def _by_marks(self, text: str, words: list[str]) -> Normalized | None:
         """Most texts need no look at single words; of the others, only marked words are looked at."""
@@ -159,18 +158,26 @@ class EnglishNormalizer:
             marked = [at for at, word in enumerate(words) if word in special]
         if len(text) > LONG_TEXT:
             return None
-        return self._one_by_one(words, marked) or self._assemble(text, words, marked, None)
-
-    def _one_by_one(self, words: list[str], marked: Sequence[int]) -> Normalized | None:
-        """Replaces marked words in place; None (and nothing replaced) if one must be read with the word behind it."""
-        alone, joining, last = self._alone, self._joining, len(words) - 1
+        alone, last = self._alone.get, len(words) - 1
+        found: list[tuple[list[str], tuple[str, ...], bool]] = []
         for at in marked:
-            if words[at] not in alone or (at < last and (words[at + 1] in joining or "'" in words[at + 1])):
-                return None
+            known = alone(words[at])
+            if known is None:
+                return self._assemble(text, words, marked, None)
+            if known[2] and at < last:
+                following = words[at + 1]
+                if following in self._joining or "'" in following:
+                    return self._assemble(text, words, marked, None)
+            found.append(known)
         strict: tuple[str, ...] = ()
         for at in reversed(marked):
-            words[at : at + 1], items = alone[words[at]]
-            strict = items + strict
+            final, items, _ = found.pop()
+            if len(final) == 1:
+                words[at] = final[0]
+            else:
+                words[at : at + 1] = final
+            if items:
+                strict = items + strict
         return words, strict
 
     def _by_tokens(self, text: str) -> Normalized:
@@ -203,6 +210,7 @@ class EnglishNormalizer:
         items: tuple[str, ...] = ()
         hidden = False
         end = 0
+        verbs = 0
         known, joining = self._tokens.get, self._joining
         for at in marked:
             if at < end:
@@ -216,25 +224,28 @@ class EnglishNormalizer:
                 token = tokens[end]
                 if run and plain is None and token not in joining and "'" not in token:
                     break
-                kind, words, hides, contracted, alone = known(token) or self._learn(token)
-                if kind is _WHOLE:
-                    return None
-                if kind is _RUN or (kind is _TAIL and run):
-                    single = None if run else alone
-                    run += words
-                elif kind is _HALF:
-                    if len(words) > 1 or (run or out or [""])[-1] == "a":
+                step = 1
+                kind, words, alone, hides, contracted = known(token) or self._learn(token)
+                if contracted and end + 1 < len(tokens) and tokens[end + 1].lower().startswith(_VERBS):
+                    # The rules join the two only if exactly one space is between them, which tokens do not tell.
+                    joined = f"{token} {tokens[end + 1]}".lower()
+                    if verbs or text.lower().count(joined) != 1:
                         return None
+                    verbs = step = 2
+                    kind, words, alone, hides, contracted = known(joined) or self._learn(joined)
+                if kind is _WHOLE or (kind is _HALF and (len(words) > 1 or (run or out or [""])[-1] == "a")):
+                    return None
+                if kind is _PLAIN or (kind is _TAIL and not run):
+                    if words and run:
+                        break
+                    if alone is not None:
+                        out += alone[0]
+                        items += alone[1]
+                else:
                     single = None if run else alone
                     run += words
-                elif words and run:
-                    break
-                else:
-                    out += words
-                end += 1
+                end += step
                 hidden |= hides
-                if contracted and end < len(tokens) and tokens[end].lower().startswith(_VERBS):
-                    return None
                 if not run:
                     break
             if run:
@@ -297,19 +308,17 @@ class EnglishNormalizer:
         return [self._rules.spellings.get(word, word) for word in words]
 
     def _learn(self, token: str) -> _Token:
-        learnt = kind, words, hides, contracted, alone = self._read_token(token)
+        learnt = kind, _, alone, hides, contracted = self._read_token(token)
         if len(token) <= TOKEN_LENGTH_MAX:
             if len(self._tokens) >= TOKENS_MAX:
                 self._tokens.clear()
                 self._plain.clear()
                 self._alone.clear()
             self._tokens[token] = learnt
-            if not hides and kind in (_PLAIN, _TAIL):
-                self._alone[token] = words, ()
-                if not contracted:
-                    self._plain[token] = words
-            elif not hides and kind is _RUN and alone is not None:
-                self._alone[token] = alone
+            if alone is not None and not hides and kind is not _HALF:
+                self._alone[token] = *alone, contracted or kind is _RUN
+                if kind is not _RUN and not contracted and not alone[1]:
+                    self._plain[token] = tuple(alone[0])
         return learnt
 
     def _read_token(self, token: str) -> _Token:
@@ -317,34 +326,36 @@ class EnglishNormalizer:
         body = lower[:-1] if lower[-1:] in ",.?!;:" else lower
         if body.isascii() and body.isalpha() and body not in self._special:
             # Nine of ten new tokens: a word, perhaps with one punctuation mark behind it.
-            return _TAIL if body in self._tails else _PLAIN, (body,), False, False, None
+            return _TAIL if body in self._tails else _PLAIN, (body,), ([body], ()), False, False
         if any(bracket in lower for bracket in _OPENING) or self._reaches_back.match(self._rules.ignored(lower)):
-            return _WHOLE, (lower,), False, False, None
+            return _WHOLE, (lower,), None, False, False
         words = tuple(self._rules.clean(lower).split())
-        final = tuple(self._rules.spellings.get(word, word) for word in words)
-        hides = needs_own_reading(lower) and self._is_marked(self._rules.clean(own_reading(lower)).split())
+        hides = needs_own_reading(lower) and self._is_strict(self._rules.clean(own_reading(lower)).split())
         contracted = lower.endswith(_CONTRACTED)
-        kind = _PLAIN if self._tails.isdisjoint(words) else _TAIL
-        # A British spelling beside a tail word must be final alone and cleaned in a run: runs can hold any word.
-        if self._is_marked(words) or (kind is _TAIL and final != words):
-            kind = _RUN
         if any(_HALF_WORD.match(word) for word in words):
             kind = _HALF
-        alone = None
-        if kind in (_RUN, _HALF) and all(word.isalnum() for word in words):
-            alone = self._read_run(words, False, False)
-        return kind, words if kind in (_RUN, _HALF) else final, hides, contracted, alone
+        elif self._is_number(words):
+            kind = _RUN
+        else:
+            kind = _PLAIN if self._tails.isdisjoint(words) else _TAIL
+        alone = self._read_run(words, False, False) if all(word.isalnum() for word in words) else None
+        if kind is _TAIL and alone is not None and (tuple(alone[0]) != words or alone[1]):
+            kind = _RUN
+        return kind, words, alone, hides, contracted
 
-    def _is_marked(self, words: Sequence[str]) -> bool:
+    def _is_number(self, words: Sequence[str]) -> bool:
         """Whether a cleaned word belongs in a run. One with a control character does, for it may end inside."""
-        marked, spellings = self._marked, self._rules.spellings
+        numbers, spellings = self._numbers, self._rules.spellings
         return any(
-            word in marked
-            or spellings.get(word, word) in marked
+            word in numbers
+            or spellings.get(word, word) in numbers
             or not word.isalnum()
             or _DIGIT_OR_SYMBOL.search(word) is not None
             for word in words
         )
+
+    def _is_strict(self, words: Sequence[str]) -> bool:
+        return self._is_number(words) or not self._strict.marked.isdisjoint(words)
 
 
 def _lower(text: str) -> str:

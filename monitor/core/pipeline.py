@@ -43,6 +43,8 @@ EXPIRED_AT_ONCE = 1_000
 DIGEST_BYTES = 16
 """Of a transcript's SHA-256, kept to tell its versions apart: 64 bits of safety against a forged equal, and 15 MB less
 for a million utterances."""
+HELD = frozenset({"slots", "open_units", "cells", "watches"})
+"""What a decider counts that is held now; its other counts are of what was late or let go."""
 TRANSITIONS_KEPT = 500
 """Transitions shown by page and report; incidents.jsonl has them all."""
 
@@ -395,7 +397,7 @@ class Pipeline:
             reached["clusters_closed"] = reached.get("clusters_closed", 0) + customer.tracker.clusters_closed
             coverage = customer.decider.coverage()
             for name, value in coverage.counters.items():
-                into = held if name in ("slots", "cells", "watches") else reached
+                into = held if name in HELD else reached
                 into[name] = into.get(name, 0) + value
         return reached, held
 

@@ -98,6 +98,8 @@ class StrictWords:
             marked.update(keyword)
         self.marked: frozenset[str] = frozenset(marked) | self._negations.keys()
         """Words that must be looked at even where there is no digit."""
+        self.phrases: frozenset[str] = frozenset(marked)
+        """The keywords among them: they may have to be read with the words behind them."""
         self.units: frozenset[str] = frozenset(self._units)
 
     def items(self, words: Sequence[str]) -> tuple[str, ...]:

@@ -4,19 +4,23 @@ A unit is a declared session, else a speaker's burst without a pause, else the u
 after its last utterance, with the references given by then; whatever comes later changes estimates, not decisions.
 Everything is buffered by (utterance, event time) and looked at in event-time order, so the order of arrival leaves no
 trace: neither in what closes, nor in a document.
+
+
+Only what was corrected is remembered by utterance: of the others a unit keeps how many there were, by labels. A month
+of uncorrected traffic then costs what its sessions cost.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from monitor.core.changes import Change
-from monitor.core.estimators import weight_of
-from monitor.core.records import Labels, Observation, Outcome, Record, Source
+from monitor.core.records import Labels, Observation, Outcome, Record
 from monitor.core.slicing import Slicing
+from monitor.core.slots import Seen, SharedSeen, Slot, SlotKey, seen_of, slot_key, slot_name
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -28,8 +32,9 @@ class UnitSettings(Record, frozen=True):
     pause_seconds   a speaker's burst ends after this pause: at half, a consultation falls apart into dependent
                     units; at double, two visits become one and count once
     span_seconds    no unit is longer: a constant session id would else never close and blind the detector
-    slots_max       utterances buffered until their unit closes (about 1 kB each); at half, 4 days of maturity hold
-                    19,000 labelled utterances a day; what comes above it is not decided upon, and counted
+    slots_max       corrected utterances, and those of the last hours, buffered until their unit closes (about 600
+                    bytes each), and as many open units; at half, 4 days of maturity hold 19,000 labelled utterances
+                    a day; what comes above it is not decided upon, and counted
     """
 
     pause_seconds: float = 1800.0
@@ -37,74 +42,49 @@ class UnitSettings(Record, frozen=True):
     slots_max: int = 150_000
 
 
-class Seen(msgspec.Struct, array_like=True, frozen=True, order=True):
-    """What an observation said."""
-
-    labels: Labels
-    model: str
-    session: str
-    speaker: str
-    weight: int
+Traffic = tuple[tuple[Labels, int, int], ...]
+"""(labels, utterances, weight) of a unit, sorted."""
 
 
-class Version(msgspec.Struct, array_like=True, frozen=True, order=True):
-    """One scored version of a reference. Sorts by rank."""
+class OpenUnit(msgspec.Struct, gc=False):
+    """A unit that may still grow or get references.
 
-    revision: int
-    reference_at: float
-    digest: bytes
-    sampled: bool
-    weight: int
-    substitutions: int
-    deletions: int
-    insertions: int
-    words: int
-    empty: bool
-
-
-class Slot(msgspec.Struct, array_like=True):
-    """One utterance (of one event time) until its unit closes. Lists are sorted: bytes do not tell the order.
-
-    seen   (what, how often it was seen less how often withdrawn)
-    void   versions that no longer hold; a version stays void whatever comes after
-    unit   the unit it was put into, "" before a look took it in
+    speakers  (speaker, utterances), sorted; members: its utterances that have a slot
     """
-
-    seen: list[tuple[Seen, int]]
-    versions: list[Version]
-    void: list[Version]
-    unit: str = ""
-
-    def present(self) -> Seen | None:
-        """The observation that holds, or None if it was withdrawn."""
-        return max((seen for seen, count in self.seen if count > 0), default=None)
-
-    def first_reference_at(self) -> float | None:
-        """When the first sampled reference was given, whatever became of it later."""
-        return min((version.reference_at for version in self.versions if version.sampled), default=None)
-
-    def best(self, deadline: float) -> Version | None:
-        """The sampled version that won as of the deadline. An empty reference has no WER, but wins all the same."""
-        known = (v for v in self.versions if v.sampled and v.reference_at <= deadline and v not in self.void)
-        return max(known, default=None)
-
-    def scored(self, deadline: float) -> bool:
-        """Whether anybody corrected it by the deadline, sampled or not."""
-        return any(version.reference_at <= deadline for version in self.versions)
-
-
-SlotKey = tuple[int, float]
-"""(utterance, event time): another version of a transcript is another slot."""
-
-
-class OpenUnit(msgspec.Struct):
-    """A unit that may still grow or get references. Derived from its slots, never stored."""
 
     identity: str
     owner: str
     first_at: float
     ended_at: float
-    members: list[SlotKey]
+    traffic: Traffic = ()
+    speakers: tuple[tuple[str, int], ...] = ()
+    members: tuple[SlotKey, ...] = ()
+
+    def count(self, seen: Seen, count: int) -> None:
+        """One utterance more, or less."""
+        number, weight = next(((n, w) for labels, n, w in self.traffic if labels == seen.labels), (0, 0))
+        others = (entry for entry in self.traffic if entry[0] != seen.labels)
+        entry = (seen.labels, number + count, weight + count * seen.weight)
+        self.traffic = tuple(sorted([*others, *([entry] if entry[1] else [])]))
+        spoken = count + sum(n for speaker, n in self.speakers if speaker == seen.speaker)
+        rest = (pair for pair in self.speakers if pair[0] != seen.speaker)
+        self.speakers = tuple(sorted([*rest, *([(seen.speaker, spoken)] if spoken else [])]))
+
+    @property
+    def person(self) -> str:
+        """The speaker if there is one and no declared session, else the unit."""
+        speaker = self.speakers[0][0] if len(self.speakers) == 1 else ""
+        return f"p:{speaker}" if speaker and not self.owner.startswith("s:") else self.identity
+
+
+class UnitDocument(msgspec.Struct, array_like=True):
+    """An open unit as it is stored; members follow from the slots."""
+
+    owner: str
+    first_at: float
+    ended_at: float
+    traffic: Traffic
+    speakers: tuple[tuple[str, int], ...]
 
 
 class UnitRow(msgspec.Struct, array_like=True, frozen=True):
@@ -144,12 +124,18 @@ class Units:
         self._slicing = slicing
         self._slots: dict[SlotKey, Slot] = {}
         self._waiting: set[SlotKey] = set()
+        """Slots that no look has taken in."""
         self._units: dict[str, OpenUnit] = {}
-        self._current: dict[str, str] = {}
+        self._by_owner: dict[str, list[str]] = {}
+        """Open units of a session or speaker, oldest first: usually one."""
         self._earliest_end: float | None = None
         self._dirty: set[SlotKey] = set()
-        self._stored: set[SlotKey] = set()
-        """Slots that have a document: one that came and went between two checkpoints never gets one."""
+        """Slots whose document is to be written, or deleted if they are gone."""
+        self._unwritten: set[SlotKey] = set()
+        """Slots without a document: one that comes and goes between two checkpoints never gets one."""
+        self._dirty_units: set[str] = set()
+        self._unwritten_units: set[str] = set()
+        self._shared = SharedSeen()
         self.taken_until = float("-inf")
         """Event time up to which observations were taken in: what comes for earlier times is late."""
         self.counters: dict[str, int] = {}
@@ -157,59 +143,82 @@ class Units:
     # ---------------------------------------------------------------------------------------------------- buffering
     def observe(self, observation: Observation) -> None:
         """Buffer an observation, or withdraw it."""
-        key = (int(observation.utterance), observation.event_at)
-        slot = self._slot(key, "observations_late" if observation.counts > 0 else "withdrawals_late")
+        key, seen = (int(observation.utterance), observation.event_at), seen_of(observation)
+        if key[1] <= self.taken_until:
+            self._observe_late(key, seen, observation.counts)
+            return
+        slot = self._slots.get(key) or self._new_slot(key)
         if slot is None:
             return
-        seen = Seen(
-            observation.labels,
-            observation.model,
-            observation.session or "",
-            observation.speaker or "",
-            weight_of(observation.inclusion_probability),
-        )
-        count = observation.counts + sum(count for known, count in slot.seen if known == seen)
-        slot.seen = sorted([*(pair for pair in slot.seen if pair[0] != seen), (seen, count)])
+        self._dirty.add(key)
+        if not slot.seen and observation.counts == 1:
+            slot.seen = self._shared.once(seen)
+        else:
+            slot.note(seen, observation.counts)
+
+    def _observe_late(self, key: SlotKey, seen: Seen, count: int) -> None:
+        """An utterance that was taken in is withdrawn, or one that was withdrawn comes back."""
+        slot, unit = self._slots.get(key), self._unit_at(seen, key)
+        if unit is None or (count > 0 and (slot is None or slot.present() is not None)):
+            self._count("observations_late" if count > 0 else "withdrawals_late")
+            return
+        if slot is None:
+            slot = self._new_slot(key)
+            if slot is None:
+                return
+            self._join(unit, key, slot)
+            slot.seen = self._shared.once(seen)
+        unit.count(seen, count)
+        slot.note(seen, count)
+        self._dirty.add(key)
+        self._dirty_units.add(unit.identity)
 
     def score(self, outcome: Outcome) -> None:
         """Buffer a version of a reference, or void it."""
         key = (int(outcome.utterance), outcome.event_at)
-        slot = self._slot(key, "versions_late" if outcome.holds and outcome.counts >= 0 else "withdrawals_late")
-        if slot is None:
-            return
-        counts = outcome.score.counts
-        version = Version(
-            outcome.revision,
-            outcome.reference_at,
-            outcome.reference_digest,
-            outcome.source == Source.SAMPLED,
-            weight_of(outcome.inclusion_probability),
-            counts.substitutions,
-            counts.deletions,
-            counts.insertions,
-            counts.reference_words,
-            outcome.score.empty_reference or counts.reference_words == 0,
-        )
-        kept = slot.versions if outcome.holds else slot.void
-        if version not in kept:
-            insort(kept, version)
-
-    def _slot(self, key: SlotKey, late: str) -> Slot | None:
         slot = self._slots.get(key)
-        if slot is None:
-            if key[1] <= self.taken_until:
-                self._count(late)
-                return None
-            if len(self._slots) >= self.settings.slots_max:
-                self._count("slots_dropped")
-                return None
-            slot = self._slots[key] = Slot([], [], [])
+        if slot is None and key[1] <= self.taken_until:
+            seen = seen_of(outcome)
+            unit = self._unit_at(seen, key)
+            if unit is None:
+                self._count("versions_late" if outcome.holds and outcome.counts >= 0 else "withdrawals_late")
+                return
+            slot = self._new_slot(key)
+            if slot is not None:
+                slot.seen = self._shared.once(seen)
+                self._join(unit, key, slot)
+        elif slot is None:
+            slot = self._new_slot(key)
+        if slot is not None:
+            slot.add(outcome)
+            self._dirty.add(key)
+
+    def _new_slot(self, key: SlotKey) -> Slot | None:
+        """A slot for an utterance, waiting for a look if none has passed it; None if there is no room."""
+        if len(self._slots) >= self.settings.slots_max:
+            self._count("slots_dropped")
+            return None
+        slot = self._slots[key] = Slot()
+        if key[1] > self.taken_until:
             self._waiting.add(key)
-        self._dirty.add(key)
+        self._unwritten.add(key)
         return slot
 
+    def _unit_at(self, seen: Seen, key: SlotKey) -> OpenUnit | None:
+        """The open unit that took an utterance in."""
+        owner = _owner(seen)
+        if not owner:
+            return self._units.get(_identity("", key))
+        units = (self._units[identity] for identity in reversed(self._by_owner.get(owner, ())))
+        return next((unit for unit in units if unit.first_at <= key[1] <= unit.ended_at), None)
+
+    def _join(self, unit: OpenUnit, key: SlotKey, slot: Slot) -> None:
+        slot.unit = unit.identity
+        unit.members = (*unit.members, key)
+
     def _count(self, name: str, amount: int = 1) -> None:
-        self.counters[name] = self.counters.get(name, 0) + amount
+        if amount:
+            self.counters[name] = self.counters.get(name, 0) + amount
 
     def first_waiting(self) -> float | None:
         """Earliest event time that no look has taken in."""
@@ -227,29 +236,40 @@ class Units:
         for event_at, utterance in due:
             key = (utterance, event_at)
             self._waiting.discard(key)
-            self._dirty.add(key)
             slot = self._slots[key]
             seen = slot.present()
             if seen is None:
                 self._count("withdrawn" if slot.seen else "versions_unmatched")
-                del self._slots[key]
+                self._drop(key)
                 continue
-            slot.unit = self._assign(key, seen, maturity)
-            taken.append((event_at, slot.unit, seen))
+            unit = self._assign(key, seen, maturity)
+            if unit is None:
+                self._drop(key)
+                continue
+            unit.count(seen, 1)
+            self._dirty_units.add(unit.identity)
+            if slot.versions or slot.void or len(slot.seen) > 1:
+                self._join(unit, key, slot)
+                self._dirty.add(key)
+            else:
+                self._drop(key)
+            taken.append((event_at, unit.identity, seen))
         self.taken_until = max(now, self.taken_until)
         return taken
 
-    def _assign(self, key: SlotKey, seen: Seen, maturity: float | None) -> str:
-        utterance, event_at = key
-        owner = f"s:{seen.session}" if seen.session else f"p:{seen.speaker}" if seen.speaker else ""
-        known = self._units.get(self._current.get(owner, "")) if owner else None
+    def _assign(self, key: SlotKey, seen: Seen, maturity: float | None) -> OpenUnit | None:
+        owner, event_at = _owner(seen), key[1]
+        known = self._units.get(self._by_owner.get(owner, [""])[-1]) if owner else None
         if known is not None and self._continues(known, event_at, maturity):
             known.ended_at = event_at
-            known.members.append(key)
-            return known.identity
-        identity = f"{owner}@{event_at!r}" if owner else f"u:{utterance:016x}@{event_at!r}"
-        self._open(identity, owner, key)
-        return identity
+            return known
+        if len(self._units) >= self.settings.slots_max:
+            self._count("units_dropped")
+            return None
+        unit = OpenUnit(_identity(owner, key), owner, event_at, event_at)
+        self._unwritten_units.add(unit.identity)
+        self._open(unit)
+        return unit
 
     def _continues(self, unit: OpenUnit, event_at: float, maturity: float | None) -> bool:
         pause = self.settings.pause_seconds if unit.owner.startswith("p:") else self.settings.span_seconds
@@ -258,12 +278,12 @@ class Units:
             pause = min(pause, maturity)
         return event_at - unit.ended_at <= pause and event_at - unit.first_at <= self.settings.span_seconds
 
-    def _open(self, identity: str, owner: str, key: SlotKey) -> None:
-        self._units[identity] = OpenUnit(identity, owner, key[1], key[1], [key])
-        if owner:
-            self._current[owner] = identity
-        if self._earliest_end is None or key[1] < self._earliest_end:
-            self._earliest_end = key[1]
+    def _open(self, unit: OpenUnit) -> None:
+        self._units[unit.identity] = unit
+        if unit.owner:
+            self._by_owner.setdefault(unit.owner, []).append(unit.identity)
+        if self._earliest_end is None or unit.ended_at < self._earliest_end:
+            self._earliest_end = unit.ended_at
 
     # ------------------------------------------------------------------------------------------------------ closing
     def close(self, now: float, maturity: float) -> list[UnitRow]:
@@ -281,30 +301,36 @@ class Units:
 
     def _forget(self, unit: OpenUnit) -> None:
         del self._units[unit.identity]
-        if self._current.get(unit.owner) == unit.identity:
-            del self._current[unit.owner]
+        if unit.owner:
+            siblings = self._by_owner[unit.owner]
+            siblings.remove(unit.identity)
+            if not siblings:
+                del self._by_owner[unit.owner]
+        _let_go(unit.identity, self._dirty_units, self._unwritten_units)
         for key in unit.members:
-            del self._slots[key]
-            self._dirty.add(key)
+            self._drop(key)
+
+    def _drop(self, key: SlotKey) -> None:
+        del self._slots[key]
+        _let_go(key, self._dirty, self._unwritten)
 
     def _rows(self, unit: OpenUnit, deadline: float) -> Iterator[UnitRow]:
         sums: dict[Labels, list[int]] = {}
-        speakers: set[str] = set()
+        for labels, number, weight in unit.traffic:
+            total = sums.setdefault(self._slicing.fold(labels), [0] * 9)
+            total[0] += number
+            total[1] += weight
         for key in unit.members:
             slot = self._slots[key]
             seen = slot.present()
             if seen is None:
                 self._count("withdrawn")
                 continue
-            speakers.add(seen.speaker)
             # Those that come after closing are counted when they come: the sum does not depend on which it was.
             self._count("versions_late", sum(version.reference_at > deadline for version in slot.versions))
-            total = sums.setdefault(self._slicing.fold(seen.labels), [0] * 9)
-            _add(total, seen.weight, slot, deadline)
-        speaker = speakers.pop() if len(speakers) == 1 else ""
-        person = f"p:{speaker}" if speaker and not unit.owner.startswith("s:") else unit.identity
+            _add(sums.setdefault(self._slicing.fold(seen.labels), [0] * 9), slot, deadline)
         for labels, total in sums.items():
-            yield UnitRow(unit.ended_at, unit.identity, labels, unit.first_at, person, *total)
+            yield UnitRow(unit.ended_at, unit.identity, labels, unit.first_at, unit.person, *total)
 
     # ----------------------------------------------------------------------------------------------------- maturity
     def reference_delays(self, before: float, now: float) -> list[float]:
@@ -316,63 +342,83 @@ class Units:
                 delays.append(at - event_at)
         return delays
 
-    def traffic(self) -> Iterable[tuple[OpenUnit, list[tuple[Labels, int]]]]:
-        """Open units, in the order of identities, with weight and labels of each utterance that holds."""
+    def traffic(self) -> Iterable[tuple[OpenUnit, list[tuple[Labels, int, int]]]]:
+        """Open units, in the order of identities, with (folded labels, utterances, weight)."""
         for identity in sorted(self._units):
             unit = self._units[identity]
-            present = (self._slots[key].present() for key in unit.members)
-            yield unit, [(self._slicing.fold(seen.labels), seen.weight) for seen in present if seen is not None]
+            yield unit, [(self._slicing.fold(labels), number, weight) for labels, number, weight in unit.traffic]
 
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def open_units(self) -> int:
+        return len(self._units)
+
     # -------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:
-        """Slots that changed since the last call."""
+        """Slots and units that changed since the last call."""
         written = []
         for key in sorted(self._dirty):
             slot = self._slots.get(key)
-            name = f"{key[0]:016x}@{key[1]!r}"
-            if slot is not None:
-                written.append(Change("slots", name, msgspec.msgpack.encode(slot)))
-                self._stored.add(key)
-            elif key in self._stored:
-                written.append(Change("slots", name, None))
-                self._stored.discard(key)
-        self._dirty.clear()
+            written.append(Change("slots", slot_name(key), None if slot is None else msgspec.msgpack.encode(slot)))
+        for identity in sorted(self._dirty_units):
+            unit = self._units.get(identity)
+            written.append(Change("units", identity, None if unit is None else _document(unit)))
+        for names in (self._dirty, self._unwritten, self._dirty_units, self._unwritten_units):
+            names.clear()
         return written
 
-    def restore(self, key: str, value: bytes) -> None:
-        """Take back one slot, in any order; units are put together again from their slots."""
-        utterance, _, at = key.partition("@")
-        slot_key = (int(utterance, 16), float(at))
-        self._stored.add(slot_key)
-        slot = self._slots[slot_key] = msgspec.msgpack.decode(value, type=Slot)
-        if not slot.unit:
-            self._waiting.add(slot_key)
+    def restore(self, table: str, key: str, value: bytes) -> None:
+        """Take back one document; slots come before units."""
+        if table == "units":
+            stored = msgspec.msgpack.decode(value, type=UnitDocument)
+            members = self._units.pop(key).members if key in self._units else ()
+            unit = OpenUnit(
+                key, stored.owner, stored.first_at, stored.ended_at, stored.traffic, stored.speakers, members
+            )
+            self._open(unit)
+            if unit.owner:
+                self._by_owner[unit.owner].sort(key=lambda identity: self._units[identity].first_at)
             return
-        self.restore_member(slot.unit, slot_key)
-
-    def restore_member(self, identity: str, key: SlotKey) -> None:
-        """Put a slot back into its unit."""
-        owner = "" if identity.startswith("u:") else identity.rpartition("@")[0]
-        unit = self._units.get(identity)
-        if unit is None:
-            first_at = float(identity.rpartition("@")[2])
-            unit = self._units[identity] = OpenUnit(identity, owner, first_at, first_at, [])
-            current = self._units.get(self._current.get(owner, ""))
-            if owner and (current is None or current.first_at < first_at):
-                self._current[owner] = identity
-        insort(unit.members, key, key=lambda member: (member[1], member[0]))
-        unit.ended_at = max(unit.ended_at, key[1])
-        if self._earliest_end is None or key[1] < self._earliest_end:
-            self._earliest_end = key[1]
+        found = slot_key(key)
+        slot = self._slots[found] = msgspec.msgpack.decode(value, type=Slot)
+        if len(slot.seen) == 1 and slot.seen[0][1] == 1:
+            slot.seen = self._shared.once(slot.seen[0][0])
+        if not slot.unit:
+            self._waiting.add(found)
+            return
+        unit = self._units.setdefault(slot.unit, OpenUnit(slot.unit, "", 0.0, 0.0))
+        unit.members = (*unit.members, found)
 
 
-def _add(total: list[int], traffic: int, slot: Slot, deadline: float) -> None:
-    """Add one utterance to sums in the order of UnitRow's fields from `seen` on."""
-    total[0] += 1
-    total[1] += traffic
+def _owner(seen: Seen) -> str:
+    return f"s:{seen.session}" if seen.session else f"p:{seen.speaker}" if seen.speaker else ""
+
+
+def _identity(owner: str, key: SlotKey) -> str:
+    """A unit is named by its owner and first event, so that no order of arrival shows."""
+    return f"{owner}@{key[1]!r}" if owner else f"u:{key[0]:016x}@{key[1]!r}"
+
+
+def _document(unit: OpenUnit) -> bytes:
+    return msgspec.msgpack.encode(UnitDocument(unit.owner, unit.first_at, unit.ended_at, unit.traffic, unit.speakers))
+
+
+Name = TypeVar("Name", str, SlotKey)
+
+
+def _let_go(name: Name, dirty: set[Name], unwritten: set[Name]) -> None:
+    """Something is gone: its document is to be deleted, if it has one."""
+    if name in unwritten:
+        unwritten.discard(name)
+        dirty.discard(name)
+    else:
+        dirty.add(name)
+
+
+def _add(total: list[int], slot: Slot, deadline: float) -> None:
+    """Add one corrected utterance to sums in the order of UnitRow's fields from `seen` on."""
     total[2] += slot.scored(deadline)
     version = slot.best(deadline)
     if version is None or version.empty:

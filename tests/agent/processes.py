@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.traffic import Traffic
+from tests.traffic import Traffic, recount
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 15.0
 """How long anything may take on a busy machine before a test fails."""
+
+Totals = dict[str, tuple[int, int, int, int, int]]
+"""Slice -> (pairs, reference words, S, D, I), as `tests.traffic.recount` gives them."""
 
 Found = TypeVar("Found")
 
@@ -37,6 +40,14 @@ def configure(
         usual[name] = {**usual.get(name, {}), **section}
     config = folder / "wervane.yaml"
     config.write_text(json.dumps(usual))
+    return config
+
+
+def growing(folder: Path, **sections: Mapping[str, object]) -> Path:
+    """A configuration over two files that are empty so far."""
+    config = configure(folder, kind="directory", **sections)
+    for name in ("transcripts", "references"):
+        (folder / "in" / f"{name}.jsonl").write_text("")
     return config
 
 
@@ -85,9 +96,17 @@ class Running:
         lines = (line for line in body.splitlines() if line and not line.startswith("#"))
         return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
-    def consumed(self) -> int:
-        """Messages that the last scrape knows of."""
-        return round(sum(v for k, v in self.metrics().items() if k.startswith("wervane_records_consumed_total{")))
+    def seen(self) -> tuple[int, Totals]:
+        """Transcripts and totals that are shown at this moment; `/metrics` holds new counters at 0 for a while."""
+        rows = json.loads(self.ask("/api/v1/slices")[1])["slices"]
+        transcripts = sum(row["transcripts"] for row in rows if row["slice"] == "all")
+        return transcripts, {row["slice"]: _totals(row["pairs"], row["counts"]) for row in rows if row["pairs"]}
+
+    def wait_until_seen(self, traffic: Traffic) -> None:
+        """Until exactly this traffic is shown, references without a transcript apart."""
+        known = {json.loads(line)["id"] for line in traffic.transcripts if line.endswith("}")}
+        wanted = (len(known), recount(matched(traffic)))
+        self.wait_for(lambda: self.seen() == wanted, f"{wanted} transcripts and totals")
 
     # ------------------------------------------------------------------------------------------------------------ end
     def wait_for(self, look: Callable[[], Found], why: str = "an event") -> Found:
@@ -136,6 +155,17 @@ def slices(folder: Path) -> dict[str, tuple[int, ...]]:
     columns = ("pairs", "reference_words", "substitutions", "deletions", "insertions")
     with (folder / "slices.csv").open() as file:
         return {row["slice"]: tuple(int(row[name]) for name in columns) for row in csv.DictReader(file)}
+
+
+def matched(traffic: Traffic) -> Traffic:
+    """Without references whose transcript is not there: a recount knows no waiting."""
+    known = {json.loads(line)["id"] for line in traffic.transcripts if line.endswith("}")}
+    return Traffic(traffic.transcripts, [line for line in traffic.references if json.loads(line)["id"] in known])
+
+
+def _totals(pairs: int, counts: Mapping[str, int]) -> tuple[int, int, int, int, int]:
+    hits, wrong = counts["hits"], [counts[name] for name in ("substitutions", "deletions", "insertions")]
+    return (pairs, hits + wrong[0] + wrong[1], wrong[0], wrong[1], wrong[2])
 
 
 def counters(series: Mapping[str, float]) -> dict[str, float]:

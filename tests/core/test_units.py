@@ -180,12 +180,12 @@ def test_a_restored_buffer_goes_on_as_if_nothing_had_happened(hours: int) -> Non
         for hour in range(hours):
             buffer.take_in(MARCH_2 + HOUR * hour, DAY)
             buffer.close(MARCH_2 + HOUR * hour, DAY)
-        documents = {change.key: change.value for change in buffer.changes()}
+        documents = {(change.table, change.key): change.value for change in buffer.changes()}
     restored = units()
     restored.taken_until, restored.counters = cut.taken_until, cut.counters
-    for key in random.Random(1).sample(sorted(documents), len(documents)):
-        value = documents[key]
+    for table, key in random.Random(1).sample(sorted(documents), len(documents)):
+        value = documents[table, key]
         if value is not None:
-            restored.restore(key, value)
+            restored.restore(table, key, value)
     assert closed(restored, []) == closed(straight, [])
     assert restored.counters == straight.counters
