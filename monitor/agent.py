@@ -114,6 +114,7 @@ class Agent:
         self._positions: dict[str, int] = {}
         self._lines_open = 0
         self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
+        self._view_is_old = False
         self._delivery = Delivery(store, folder, self._restore(), streams)
         self._delivery.deliver()
         for name, lost in self._delivery.lost_bytes.items():
@@ -143,6 +144,8 @@ class Agent:
             self._note_problems()
             if self._checkpoint_due():
                 self.checkpoint()
+            if self._view_due():
+                self.publish()
             if on_lines is not None and lines:
                 on_lines(len(lines))
             if not lines:
@@ -199,14 +202,18 @@ class Agent:
         self._checkpoint_at = time.monotonic()
         if self._store.erasure_due or self._checkpoint_at - self._rotated_at > ROTATE_SECONDS:
             self._rotate()
-        if self._checkpoint_at - self._viewed_at > VIEW_SECONDS:
-            self.publish()
+        self._view_is_old = True
 
     def _checkpoint_due(self) -> bool:
         waited = time.monotonic() - self._checkpoint_at
         return self._lines_open >= LINES_A_CHECKPOINT or (
             self._lines_open > 0 and waited >= self.settings.state.checkpoint_seconds
         )
+
+    def _view_due(self) -> bool:
+        """Only what is durable may be shown."""
+        waited = time.monotonic() - self._viewed_at
+        return self._view_is_old and self._lines_open == 0 and waited > VIEW_SECONDS
 
     def _rotate(self) -> None:
         self._store.commit()
@@ -237,6 +244,7 @@ class Agent:
 
     def publish(self) -> None:
         """Swap the snapshot that the HTTP threads read."""
+        self._view_is_old = False
         self._viewed_at = time.monotonic()
         pipeline = self.pipeline
         reached, held = pipeline.bounds()
@@ -297,20 +305,24 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
 
     def build() -> Agent:
         store = Store.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
-        if isinstance(source, SortedArchive):
-            check_same_archive(store, source.signature)
-        return Agent(
-            settings,
-            source=source,
-            clock=lambda _line: time.time(),
-            store=store,
-            scorer=scorer,
-            folder=folder,
-            log=log,
-            streams=STREAMS if settings.privacy.reviews else STREAMS_WITHOUT_TEXT,
-            guard=RejectionGuard(),
-            on_publish=served.show,
-        )
+        try:
+            if isinstance(source, SortedArchive):
+                check_same_archive(store, source.signature)
+            return Agent(
+                settings,
+                source=source,
+                clock=lambda _line: time.time(),
+                store=store,
+                scorer=scorer,
+                folder=folder,
+                log=log,
+                streams=STREAMS if settings.privacy.reviews else STREAMS_WITHOUT_TEXT,
+                guard=RejectionGuard(),
+                on_publish=served.show,
+            )
+        except BaseException:
+            store.close()
+            raise
 
     agent = build()
     server = serve(settings, served, scorer)

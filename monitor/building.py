@@ -71,6 +71,7 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         lateness_seconds=labels.lateness_seconds,
         unit=decide.unit,
         reviews=settings.privacy.reviews,
+        early_warning=decide.early_warning,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from monitor.adapters.files import OutputFolder
-from monitor.adapters.store import Store
+from monitor.adapters.store import StorageFailed, Store
 from monitor.core.changes import Change
 
 ENTRIES_AT_ONCE = 5_000
@@ -22,19 +23,24 @@ class Delivery:
     """Moves committed outbox entries into a folder's line files, each exactly once whatever dies."""
 
     def __init__(self, store: Store, folder: Path, lengths: Mapping[str, int], streams: Sequence[str]) -> None:
+        """Raises StorageFailed, like `deliver`: results on a full disk are waited for as the state is."""
         self._store = store
-        self._folder = OutputFolder(folder, lengths, streams=streams)
+        with _storage_errors(folder):
+            self._folder = OutputFolder(folder, lengths, streams=streams)
+        self._path = folder
         self.lost_bytes = self._folder.lost_bytes()
         """Files that someone cut behind our back, and by how much."""
 
     def deliver(self) -> None:
         """Write what was committed; the next commit lets go of it."""
         last = 0
-        while entries := self._store.outbox(last, ENTRIES_AT_ONCE):
-            self._folder.append(entries)
-            last = entries[-1][0]
+        with _storage_errors(self._path):
+            while entries := self._store.outbox(last, ENTRIES_AT_ONCE):
+                self._folder.append(entries)
+                last = entries[-1][0]
+            if last:
+                self._folder.sync()
         if last:
-            self._folder.sync()
             self._store.apply(
                 Change(TABLE, name, msgspec.msgpack.encode(length)) for name, length in self._folder.lengths().items()
             )
@@ -47,6 +53,14 @@ class Delivery:
 
     def close(self) -> None:
         self._folder.close()
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"results {folder}: {error.strerror or type(error).__name__}") from None
 
 
 def lengths_of(documents: Mapping[str, bytes]) -> dict[str, int]:

@@ -343,7 +343,7 @@ _ROWS: tuple[Field, ...] = (
         flag,
         True,
         False,
-        "Whether half-way evidence is shown (it buys labels, not pages).",
+        "Whether half-way evidence of drift buys labels in a label budget (never pages).",
     ),
     # --------------------------------------------------------------------------------------------------- notify
     Field(
@@ -445,7 +445,7 @@ _ROWS: tuple[Field, ...] = (
         whole(1, 10_000),
         11,
         11,
-        "Smallest group of utterances by which a published count may change.",
+        "Smallest group of utterances by which a published count may change. Not enforced in this version.",
     ),
     Field(
         "privacy.reviews",

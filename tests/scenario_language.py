@@ -100,7 +100,7 @@ class Scenario:
     nothing_else: bool = False
 
 
-# ------------------------------------------------------------------------------------------------------------- reading
+# -------------------------------------------------------------------------------------------------------------- reading
 def read(text: str) -> Scenario:
     """Raises ScenarioError with the line's number and what can stand there."""
     scenario = Scenario()
@@ -171,7 +171,9 @@ def _read_expectation(said: str, words: Sequence[str], scenario: Scenario) -> No
             names = tuple(f"{level} {_incident(name)}" for name in " ".join(rest).split(" or "))
             scenario.wanted.append(Wanted(line=said, by=_moment(moment), names=names))
         case _:
-            raise ScenarioError("want `by 13d page drift{...}`, `no page [before 9d]`, `resolved by 20d`, `nothing else`")
+            raise ScenarioError(
+                "want `by 13d page drift{...}`, `no page [before 9d]`, `resolved by 20d`, `nothing else`"
+            )
 
 
 def _incident(name: str) -> str:
@@ -180,7 +182,9 @@ def _incident(name: str) -> str:
     kinds = "drift|overall|coverage|stale|disparity|blind"
     found = re.fullmatch(rf"({kinds})(?:\{{({pair}(?:,\s*{pair})*)\}})?", name.strip())
     if found is None:
-        raise ScenarioError('want e.g. drift{accent="scottish"}, overall, blind, stale{...}, coverage{...}, disparity{...}')
+        raise ScenarioError(
+            'want e.g. drift{accent="scottish"}, overall, blind, stale{...}, coverage{...}, disparity{...}'
+        )
     pairs = dict(re.findall(r'(\w+)="([^"]+)"', found[2] or ""))
     return f"{found[1]} {'&'.join(f'{key}={pairs[key]}' for key in sorted(pairs)) or 'all'}"
 
@@ -283,7 +287,7 @@ class WordByWord:
         return Score(counts=counts, strict_errors=0, strict_words=0, profile="scenario@0")
 
 
-# ------------------------------------------------------------------------------------------------------------- judging
+# -------------------------------------------------------------------------------------------------------------- judging
 def play(scenario: Scenario, settings: PipelineSettings | None = None) -> list[Transition]:
     """Everything the pipeline told, in order."""
     pipeline = Pipeline(settings or PipelineSettings(), MemoryPairTable(), WordByWord(), b"scenario")

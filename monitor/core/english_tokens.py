@@ -233,6 +233,8 @@ class EnglishNormalizer:
                         return None
                     verbs = step = 2
                     kind, words, alone, hides, contracted = known(joined) or self._learn(joined)
+                    if contracted:
+                        return None
                 if kind is _WHOLE or (kind is _HALF and (len(words) > 1 or (run or out or [""])[-1] == "a")):
                     return None
                 if kind is _PLAIN or (kind is _TAIL and not run):

@@ -67,6 +67,8 @@ class PipelineSettings(Record, frozen=True):
     lateness_seconds: float = HOUR
     unit: str = "session"
     reviews: bool = True
+    early_warning: bool = True
+    """Whether half-way evidence of drift raises a group's need for labels."""
     customers_max: int = 1_000
 
 
@@ -297,7 +299,8 @@ class Pipeline:
         needs: dict[tuple[str, str], float] = {}
         for row in self.slice_rows():
             if row.depth == 1:
-                evidence = row.standing.evidence if row.standing is not None else 0.0
+                standing = row.standing if self.settings.early_warning else None
+                evidence = standing.evidence if standing is not None else 0.0
                 need = need_for_labels(row.wer, row.wer_low, row.wer_high, evidence)
                 dimension, _, value = row.slice.partition("=")
                 needs[dimension, value] = max(need, needs.get((dimension, value), 0.0))

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tests.traffic import Traffic, recount
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 20.0
 """How long anything may take on a busy machine before a test fails."""
 
 Totals = dict[str, tuple[int, int, int, int, int]]
@@ -45,7 +45,7 @@ def configure(
 
 def growing(folder: Path, **sections: Mapping[str, object]) -> Path:
     """A configuration over two files that are empty so far."""
-    config = configure(folder, kind="directory", **sections)
+    config = configure(folder, None, kind="directory", **sections)
     for name in ("transcripts", "references"):
         (folder / "in" / f"{name}.jsonl").write_text("")
     return config
@@ -63,7 +63,7 @@ class Running:
                 stdin=stdin, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
 
-    # ------------------------------------------------------------------------------------------------------------ log
+    # -------------------------------------------------------------------------------------------------------------- log
     def stderr(self) -> str:
         """What this process wrote so far."""
         return self.log_path.read_bytes()[self._log_begins :].decode()
@@ -80,7 +80,7 @@ class Running:
         host, _, port = str(started["address"]).removeprefix("http://").rstrip("/").rpartition(":")
         return host, int(port)
 
-    # ----------------------------------------------------------------------------------------------------------- http
+    # ------------------------------------------------------------------------------------------------------------- http
     def ask(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(*self.address, timeout=10)
         try:
@@ -108,7 +108,7 @@ class Running:
         wanted = (len(known), recount(matched(traffic)))
         self.wait_for(lambda: self.seen() == wanted, f"{wanted} transcripts and totals")
 
-    # ------------------------------------------------------------------------------------------------------------ end
+    # -------------------------------------------------------------------------------------------------------------- end
     def wait_for(self, look: Callable[[], Found], why: str = "an event") -> Found:
         """What `look` gives once it gives something; the process must be alive or have said it before it ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS

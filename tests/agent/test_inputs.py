@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_directory_that_grows_is_followed_across_a_restart(traffic: Traffic, t
     assert "accent" in page and "england" in page
     assert scrapes[-1]["wervane_storage_ok"] == 1.0
     ours = [{name: value for name, value in counters(one).items() if name.startswith("wervane_")} for one in scrapes]
-    for before, after in zip(ours, ours[1:], strict=False):
+    for before, after in pairwise(ours):
         assert [name for name, value in before.items() if after.get(name, -1.0) < value] == []
     consumed = [sum(one[name] for name in one if name.startswith("wervane_records_consumed_total")) for one in ours]
     assert consumed[2] >= len(traffic.transcripts) / 2, "after a restart known counters are shown at once"
@@ -87,6 +88,7 @@ def test_what_was_read_is_shown_soon_even_if_nothing_more_comes(traffic: Traffic
         assert process.stop() == 0
 
 
+@pytest.mark.slow
 def test_files_that_appear_in_a_folder_are_read(traffic: Traffic, tmp_path: Path) -> None:
     """Hourly exports make new files; the one that was there grows no more."""
     folders = {name: tmp_path / name for name in NAMES}

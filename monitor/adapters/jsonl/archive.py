@@ -38,9 +38,9 @@ _SPOOL_ROWS = 5_000
 class SortedArchive:
     """Transcripts and references of JSON Lines files (plain, .gz, .zst; folders and globs), merged by event time.
 
-    Order: event time, transcripts before references, SHA-256 of the line; lines without a readable time come first
-    (they will be rejected). Reading happens in the constructor; InputUnreadable names the first file that is missing
-    or damaged.
+    Order: event time, transcripts before references, SHA-256 of the line; lines without a readable time come last:
+    they will be rejected, and at the beginning a few hundred of them would look like a broken producer. Reading happens
+    in the constructor; InputUnreadable names the first file that is missing or damaged.
     """
 
     def __init__(
@@ -72,11 +72,10 @@ class SortedArchive:
             raise
         self.count, dated = self._numbers("SELECT count(*), count(at) FROM ranked")
         """Lines in all, for a progress bar."""
-        undated = self.count - dated
-        self.median_at = self._at(undated + (dated + 1) // 2)
+        self.median_at = self._at((dated + 1) // 2)
         """The middle of the archive; None if no line has a readable time."""
-        self.first_at = self._at(undated + 1)
-        self.last_at = self._at(self.count)
+        self.first_at = self._at(1)
+        self.last_at = self._at(dated)
 
     @property
     def exhausted(self) -> bool:
@@ -145,10 +144,10 @@ class SortedArchive:
             self._on_read(self._bytes_done + bytes_read, self._bytes_total)
 
     def _rank(self) -> None:
-        """A line's rank is its row number: SQLite sorts on disk, nulls first."""
+        """A line's rank is its row number: SQLite sorts on disk."""
         self._database.execute(
             "INSERT INTO ranked SELECT at, kind, file, number, value FROM spooled"
-            " ORDER BY at, kind, digest, file, number"
+            " ORDER BY at IS NULL, at, kind, digest, file, number"
         )
         self._database.execute("DROP TABLE spooled")
 
