@@ -216,11 +216,7 @@ OTHERS: tuple[Metric, ...] = (
         Topic.COVERAGE,
         (),
         ("references_missing_total", "utterances", "Transcripts whose time for a correction ran out."),
-    ),
-    *_gauges(
-        Topic.COVERAGE,
-        (),
-        ("groups_folded", "utterances", "Transcripts of groups beyond the cap, counted under `_other`."),
+        ("groups_folded_total", "utterances", "Transcripts of groups beyond the cap, counted under `_other`."),
     ),
     *_counters(
         Topic.COVERAGE,

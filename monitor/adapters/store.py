@@ -323,6 +323,8 @@ class Store:
             number = self._transcripts.last(key)
             assert number is not None, "an index lost a row"
             expired.append(self._decoded(self._transcript_rows.get(number), with_text=False))
+            for reference in self._references.all(key):
+                self._remove_reference(key, reference)
             self._remove_transcript(key, number)
         return expired
 
@@ -352,6 +354,9 @@ class Store:
 
     def waiting(self) -> int:
         return len(self._waiting_times)
+
+    def held(self) -> int:
+        return len(self._transcripts) + len(self._references)
 
     def held_bytes(self) -> int:
         return self._held_bytes

@@ -194,10 +194,12 @@ class Decider:
     def _alarm(self, alarm: Found, direction: Direction, now: float) -> Transition | None:
         scene = self._scene(now)
         incident = self._overlapping(alarm.slice, direction, scene)
-        if incident is not None:
-            return self._desk.join(incident, alarm.slice, now, alarm.evidence)
         sign = 1.0 if direction == Direction.WORSE else -1.0
         diagnosis = diagnose(scene, alarm.slice, epochs(scene, list(self._desk.book)), sign)
+        if incident is None:  # one cause may alarm in slices that share nothing: what explains them does
+            incident = self._overlapping(diagnosis.slice, direction, scene)
+        if incident is not None:
+            return self._desk.join(incident, alarm.slice, now, alarm.evidence)
         reason = Why.BASELINE_EXCEEDED if direction == Direction.WORSE else Why.IMPROVED
         return self._open(alarm.slice, diagnosis, direction, reason, alarm.evidence, now)
 

@@ -122,7 +122,7 @@ def _named_fits(scene: Scene, name: Slice, alarm: Slice) -> bool:
     return float((a & b).sum()) >= NAME_OVERLAP * min(float(a.sum()), float(b.sum()))
 
 
-def _told(scene: Scene, slice_: Slice, days: int, epoch: IntArray, phi: float) -> Diagnosis:
+def _told(scene: Scene, slice_: Slice, days: float, epoch: IntArray, phi: float) -> Diagnosis:
     cells = scene.cells
     inside = mask_of(cells, slice_)
     expectation = expected(cells.errors, cells.words, strata(cells, scene.strata, epoch), epoch)

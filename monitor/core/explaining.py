@@ -19,6 +19,7 @@ import numpy as np
 from monitor.core.cells import BoolArray, Cells, FloatArray, IntArray
 from monitor.core.groupings import (
     DAY,
+    SHORT_TOLLS,
     WINDOWS,
     Candidate,
     Grouping,
@@ -101,7 +102,7 @@ class Row(Record, frozen=True):
 
     slice: Slice
     depth: int
-    days: int
+    days: float
     score: float
     """Likelihood ratio in nats, after dispersion and toll: what candidates are ranked by."""
     llr: float
@@ -117,7 +118,7 @@ class Row(Record, frozen=True):
 class Explanation:
     """Every slice and window that could be judged, and those that explain a change, best first."""
 
-    table: Mapping[tuple[Slice, int], Row]
+    table: Mapping[tuple[Slice, float], Row]
     ranked: tuple[Row, ...]
     sign: float = 1.0
     """1: a rise of errors was looked for; -1: a fall."""
@@ -205,14 +206,14 @@ class _Columns:
 
 def _ranked(columns: _Columns, settings: ExplainSettings, sign: float) -> Explanation:
     now, past = columns.sums[:, :, :-1], columns.sums[:, :, -1:] - columns.sums[:, :, :-1]
-    gain = llr(now[0], now[1], past[0], past[1], sign) / columns.phi[:, None]
+    gain = llr(now[0], now[1], past[0], past[1], sign) / columns.phi[:, None] - SHORT_TOLLS
     score = gain - tolls(columns.depth, settings)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (now[0] / now[1]) / np.maximum(past[0] / past[1], 1e-9)
         after, before = now[2] / now[3], past[2] / past[3]
         change = np.abs(after * (1.0 - 1.0 / np.maximum(ratio, 1e-9)))
     large = (sign * (ratio - 1.0) >= settings.relative_change_min) & (change >= settings.absolute_change_min)
-    table: dict[tuple[Slice, int], Row] = {}
+    table: dict[tuple[Slice, float], Row] = {}
     ranked: list[Row] = []
     for i, j in np.argwhere(columns.judged).tolist():
         row = Row(
@@ -344,7 +345,7 @@ def better_name(explanation: Explanation, current: Slice) -> Row | None:
 
 # --------------------------------------------------------------------------------------------- since when, how much
 def change_point(
-    cells: Cells, expectation: FloatArray, rows: IntArray, now: float, days: int, phi: float = 1.0
+    cells: Cells, expectation: FloatArray, rows: IntArray, now: float, days: float, phi: float = 1.0
 ) -> ChangePoint:
     """Since when a slice is worse: the best split of its own cells between the windows next to `days`.
 
@@ -356,7 +357,7 @@ def change_point(
     """
     position = WINDOWS.index(days)
     earliest = now - WINDOWS[min(position + 1, len(WINDOWS) - 1)] * DAY
-    latest = now - (WINDOWS[position - 1] if position else 0.5) * DAY
+    latest = now - (WINDOWS[position - 1] if position else WINDOWS[0] / 2) * DAY
     otherwise = ChangePoint(now - days * DAY, earliest, latest)
     if len(rows) < _CHANGE_CELLS_MIN:
         return otherwise

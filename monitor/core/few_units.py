@@ -21,6 +21,7 @@ from monitor.core.cells import BoolArray, Cells, FloatArray, IntArray
 from monitor.core.explaining import NOTHING, ExplainSettings, Explanation, Row, tolls
 from monitor.core.groupings import (
     BINS,
+    WHOLE_DAYS,
     WINDOWS,
     Grouping,
     age_bins,
@@ -158,7 +159,7 @@ def _contrasts(grouping: Grouping, cells: Cells, stratum: IntArray, now: float) 
     squares = (members - members**2 / per_stratum).sum(axis=2)
     units = unit_counts(grouping, dense(cells.unit), bins)
     before = units[:, -1:] - units[:, :-1]
-    judged = (units[:, :-1] >= 1) & (before >= _UNITS_BEFORE_MIN) & (squares > _CONTRAST_MIN)
+    judged = (units[:, :-1] >= 1) & (before >= _UNITS_BEFORE_MIN) & (squares > _CONTRAST_MIN) & WHOLE_DAYS
     sorting = np.argsort(place, kind="stable")
     places, starts = np.unique(place[sorting], return_index=True)
     return _Contrasts(grouping, judged, squares[judged], bins, inside[sorting], starts, places)
@@ -192,7 +193,7 @@ def _explanation(
     sign: float,
 ) -> Explanation:
     """The contrasts as rows; `ratio` is that of typical (geometric mean) rates, `before` and `after` are plain WER."""
-    table: dict[tuple[Slice, int], Row] = {}
+    table: dict[tuple[Slice, float], Row] = {}
     number = 0
     for contrast in contrasts:
         sums = window_sums(contrast.grouping, contrast.bins, (cells.errors, cells.words))

@@ -16,9 +16,15 @@ from monitor.core.records import OTHER, UNKNOWN, Slice
 from monitor.core.slicing import ALL
 
 DAY = 86400.0
-WINDOWS = (1, 2, 3, 4, 6, 8, 11, 16)
-"""Days: the candidate answers to "since when", about 1.4 apart, so that a change between two of them keeps most of its
-likelihood. Twice as many cost twice the time and find little more; half as many date a change badly."""
+WINDOWS = (0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0)
+"""Days: the candidate answers to "since when", 1.4 to 2 apart, so that a change between two of them keeps most of its
+likelihood. Twice as many cost twice the time and find little more; half as many date a change badly. Those below a
+day are for a fault that hits everybody: its alarms come within hours, and a day that is mostly good explains none."""
+WHOLE_DAYS = np.array(WINDOWS) >= 1.0
+"""Windows that hold a day's mix of traffic."""
+SHORT_TOLLS = np.where(WHOLE_DAYS, 0.0, 2.0)
+"""Nats that a shorter window must be better by: as much as a slice that takes over a name. At half, an hour's mix names
+the incident; at double, a fault that hits everybody is told as one of its parts until a day is over."""
 BINS = len(WINDOWS) + 1
 """Disjoint age bins: younger than each window, and the past before all of them. Bins 0..j together are window j."""
 
@@ -118,7 +124,7 @@ def dense(numbers: IntArray) -> IntArray:
 
 # ------------------------------------------------------------------------------------------------------------- windows
 def age_bins(ended_at: FloatArray, now: float) -> IntArray:
-    """Bin (n,) of each cell's age: 0 is younger than a day, the last is before all windows."""
+    """Bin (n,) of each cell's age: 0 is younger than the first window, the last is before all windows."""
     return np.searchsorted(np.array(WINDOWS, np.float64), (now - ended_at) / DAY, side="right").astype(np.int64)
 
 

@@ -82,9 +82,8 @@ class PairTable(Protocol):
         ...
 
     def expire_transcripts(self, before: float, limit: int) -> list[HeldTranscript]:
-        """Remove and return at most `limit` transcripts older than `before`, ordered (event_at, key), with text "".
-
-        References of theirs stay, and expire by `expire_references` once their transcript is gone.
+        """Remove at most `limit` transcripts older than `before` with their references; returns the transcripts,
+        ordered (event_at, key), with text "".
         """
         ...
 
@@ -105,6 +104,10 @@ class PairTable(Protocol):
 
     def waiting(self) -> int:
         """References held without a transcript."""
+        ...
+
+    def held(self) -> int:
+        """Transcripts and references held: what `state.pending_max` bounds."""
         ...
 
     def held_bytes(self) -> int:
@@ -145,7 +148,7 @@ class MemoryPairTable:
         old = [held for held in self._transcripts.values() if held.event_at < before]
         old.sort(key=lambda held: (held.event_at, held.key))
         for held in old[:limit]:
-            del self._transcripts[held.key]
+            self.erase(held.key)
         return [msgspec.structs.replace(held, text="") for held in old[:limit]]
 
     def expire_references(self, before: float, limit: int) -> list[HeldReference]:
@@ -177,6 +180,9 @@ class MemoryPairTable:
 
     def waiting(self) -> int:
         return sum(len(versions) for key, versions in self._references.items() if key not in self._transcripts)
+
+    def held(self) -> int:
+        return len(self._transcripts) + sum(len(versions) for versions in self._references.values())
 
     def held_bytes(self) -> int:
         transcripts = sum(96 + len(held.text.encode()) for held in self._transcripts.values())

@@ -18,6 +18,7 @@ from monitor.core.deciding import Decider, DecideSettings
 from monitor.core.pairing import Emission, Pairing, ReferenceFate, Scoring, TranscriptFate
 from monitor.core.pairing_port import HeldReference, HeldTranscript, PairTable
 from monitor.core.records import (
+    OTHER,
     Kind,
     Observation,
     Outcome,
@@ -134,6 +135,7 @@ class Pipeline:
                 self.count(f'fields_clipped_total{{field="{field}"}}')
         for emission in effects.emissions:
             self._account(emission)
+        self._bound_storage()
         return effects
 
     def _route(self, kind: Kind, message: Message, effects: Effects) -> Rejected | None:
@@ -231,6 +233,8 @@ class Pipeline:
         """Slice, track and buffer one emission for the decider."""
         customer = self._customer(emission.customer)
         if isinstance(emission, Observation):
+            if emission.counts > 0 and OTHER in customer.slicing.fold(emission.labels):
+                self.count("groups_folded_total")
             customer.tracker.observe(emission)
             customer.decider.observe(emission)
         else:
@@ -272,19 +276,21 @@ class Pipeline:
         if event_at > progress.newest_at:
             progress.newest_at = event_at
             self._progress_dirty = True
-        if progress.next_look_at <= progress.newest_at - self.settings.lateness_seconds:
-            self._look_until(progress.newest_at - self.settings.lateness_seconds, effects)
+        watermark = progress.newest_at - self.settings.lateness_seconds
+        if progress.next_look_at < watermark:
+            self._look_until(watermark, effects)
 
     def _look_until(self, watermark: float, effects: Effects) -> None:
+        """Look at every full hour before the watermark: a record of that very hour may still come."""
         progress = self._progress
-        while progress.next_look_at <= watermark:
+        while progress.next_look_at < watermark:
             self._look(progress.next_look_at, effects)
             progress.next_look_at += HOUR
         self._progress_dirty = True
         if self.settings.sampling.labels_per_day is not None:
             self._sampler.set_needs(self._needs())
         self._expire(watermark)
-        self._bound_storage(watermark)
+        self._sampler.lift_ceiling(watermark)
 
     def _look(self, at: float, effects: Effects) -> None:
         for name in sorted(self._customers):
@@ -317,10 +323,9 @@ class Pipeline:
         for reference in self._table.expire_references(before, EXPIRED_AT_ONCE):
             self.count(f'references_total{{outcome="expired",source="{reference.source}"}}')
 
-    def _bound_storage(self, watermark: float) -> None:
-        self._sampler.lift_ceiling(watermark)
-        while self._table.pending() + self._table.waiting() > self.settings.sampling.pending_max:
-            dropped = self._table.drop_above(self._sampler.lower_ceiling(watermark))
+    def _bound_storage(self) -> None:
+        while self._table.held() > self.settings.sampling.pending_max:
+            dropped = self._table.drop_above(self._sampler.lower_ceiling(self._progress.newest_at or 0.0))
             self.count("storage_budget_reached_total")
             self.count("storage_budget_dropped_total", dropped)
 
@@ -329,7 +334,7 @@ class Pipeline:
         effects = Effects([], [], [])
         settled = max((customer.decider.settled_at for customer in self._customers.values()), default=0.0)
         if self._progress.newest_at is not None:
-            self._look_until(max(settled, self._progress.newest_at), effects)
+            self._look_until(max(settled, self._progress.newest_at) + HOUR / 2, effects)
         return effects
 
     # ------------------------------------------------------------------------------------------------------- to show
@@ -389,7 +394,6 @@ class Pipeline:
             "waiting_references": float(self._table.waiting()),
             "pending_bytes": float(self._table.held_bytes()),
             "sampling_ceiling_ratio": self._sampler.ceiling,
-            "groups_folded": float(sum(customer.slicing.folded_groups for customer in self._customers.values())),
         }
 
     def bounds(self) -> tuple[dict[str, int], dict[str, int]]:

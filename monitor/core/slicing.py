@@ -76,8 +76,6 @@ class Slicing:
         self.settings = settings
         self.names = settings.names
         self.sliced = (*settings.dimensions, *settings.demographics)
-        self.folded_groups = 0
-        """Distinct values (and combinations) seen after the cap was reached, counted once for each utterance."""
         self._customer = customer
         self._index = {name: position for position, name in enumerate(self.names)}
         self._axes: tuple[tuple[str, ...], ...] = (
@@ -137,7 +135,6 @@ class Slicing:
             known.add(values)
             self._known_changed.append((axes, values))
             return values
-        self.folded_groups += 1
         return (OTHER,) * len(values)
 
     # ------------------------------------------------------------------------------------------------------- state

@@ -201,7 +201,8 @@ class Units:
         slot = self._slots[key] = Slot()
         if key[1] > self.taken_until:
             self._waiting.add(key)
-        self._unwritten.add(key)
+        if key not in self._dirty:  # else the document of one that went is still to be deleted
+            self._unwritten.add(key)
         return slot
 
     def _unit_at(self, seen: Seen, key: SlotKey) -> OpenUnit | None:

@@ -128,4 +128,3 @@ def test_groups_beyond_the_cap_are_folded_and_nothing_is_lost() -> None:
     assert seen["accent=_other"][0] == 45
     assert sum(row[0] for name, row in seen.items() if name.startswith("accent=") and "&" not in name) == 50
     assert seen["accent=_other&deployment=_other"][0] + 5 == 50
-    assert slicing.folded_groups > 0
