@@ -45,7 +45,9 @@ _PHRASES_MAX = 100
 
 _SPACE_BEFORE_APOSTROPHE = re.compile(r"(?<!\s)\s++'")
 _COMMA_IN_NUMBER = re.compile(r"(\d),(\d)")
-_FULL_STOP = re.compile(r"\.([^0-9]|$)")
+_FULL_STOP = re.compile(r"\.(?![0-9])")
+_SECOND_STOP = "\ue001"
+"""Stands for the second of two full stops, which the library's rule steps over: it stays. Private use, as above."""
 _LETTER_THEN_DIGIT = re.compile(r"([a-z])([0-9])")
 _DIGIT_THEN_LETTER = re.compile(r"([0-9])([a-z])")
 _ENDING_APART = re.compile(r"([0-9])\s+(st|nd|rd|th|s)\b")
@@ -100,9 +102,9 @@ class EnglishRules:
         if "'" in text:
             text = self._endings.apply(self._negated.apply(self._verbs.apply(text)))
         if "," in text:
-            text = _COMMA_IN_NUMBER.sub(r"\1\2", text)
+            text = _COMMA_IN_NUMBER.sub(lambda found: found[1] + found[2], text)
         if "." in text:
-            text = _FULL_STOP.sub(r" \1", text)
+            text = _FULL_STOP.sub(" ", text.replace("..", f" {_SECOND_STOP}")).replace(_SECOND_STOP, ".")
         if not text.isascii():
             if len(_PHRASES.findall(text)) <= _PHRASES_MAX:
                 text = unicodedata.normalize("NFKD", text)

@@ -126,6 +126,9 @@ class EnglishNormalizer:
 
     def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
         """Both sides of a pair, at little more than the cost of one where they say the same."""
+        if hypothesis == reference:
+            both = self.normalize(hypothesis)
+            return both, both
         heard, words = self._level(hypothesis), self._level(reference)
         if heard is not None and heard == words:
             both = self._by_marks(hypothesis, heard)

@@ -69,7 +69,8 @@ class BasicNormalizer:
         self._plain: dict[str, tuple[str, ...]] = {}
 
     def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
-        return self._normalize(hypothesis), self._normalize(reference)
+        heard = self._normalize(hypothesis)
+        return heard, heard if hypothesis == reference else self._normalize(reference)
 
     def _normalize(self, text: str) -> Normalized:
         try:
@@ -105,7 +106,8 @@ class GraphemeNormalizer:
         self._strict = StrictWords(phrases, english=False)
 
     def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
-        return self._normalize(hypothesis), self._normalize(reference)
+        heard = self._normalize(hypothesis)
+        return heard, heard if hypothesis == reference else self._normalize(reference)
 
     def _normalize(self, text: str) -> Normalized:
         graphemes = self._graphemes(text)

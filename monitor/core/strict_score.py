@@ -69,6 +69,7 @@ LINK = "per"
 """Between a unit and the next: 5 mg per kg."""
 
 _NUMBER = re.compile(r"([-+]?)([€£$¢]?)(\d[\d.]*|\.\d[\d.]*)(%?)")
+_BEFORE_NUMBER = frozenset("-+€£$¢.")
 _MINUS = re.compile(r"(?<!\S)[-−‐‑‒–](?=[.$€£]?\d)")
 _BRACKETS = str.maketrans("<>[](){}", "        ")
 _HIDDEN = re.compile("[<\\[({]|(?<!\\S)[-−‐‑‒–][.$€£]?\\d")
@@ -110,8 +111,13 @@ class StrictWords:
         for index, word in enumerate(words):
             if index < end_of_keyword:
                 continue
-            phrase = self._keyword(words, index)
-            number = _NUMBER.match(word) if phrase is None else None
+            phrase = self._keyword(words, index) if word in self._phrases else None
+            if phrase is None and word.isdigit() and word.isascii():  # what most numbers are
+                found.append(word)
+                measured = True
+                continue
+            may_be = phrase is None and (word[0] in _BEFORE_NUMBER or word[0].isdecimal())
+            number = _NUMBER.match(word) if may_be else None
             if phrase is not None:
                 found += phrase
                 end_of_keyword = index + len(phrase)
@@ -132,9 +138,7 @@ class StrictWords:
         return tuple(found)
 
     def _keyword(self, words: Sequence[str], index: int) -> tuple[str, ...] | None:
-        candidates = self._phrases.get(words[index])
-        if candidates is None:
-            return None
+        candidates = self._phrases[words[index]]
         following = tuple(words[index : index + LONGEST_KEYWORD_WORDS])
         return next((phrase for phrase in candidates if following[: len(phrase)] == phrase), None)
 
