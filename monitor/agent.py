@@ -76,7 +76,7 @@ class TooManyRejected(InputUnreadable):
         super().__init__(
             "input",
             f"{rejected} of the last {messages} messages were rejected; stopped without committing past them "
-            "(see rejected.jsonl and `wervane schema`): a producer's release is the likely cause",
+            "(`wervane schema` says what is accepted): a producer's release is the likely cause",
         )
 
 
@@ -114,7 +114,9 @@ class Agent:
         self._positions: dict[str, int] = {}
         self._lines_open = 0
         self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
+        self._rotation_seconds = 0.0
         self._view_is_old = False
+        self._closed = False
         self._delivery = Delivery(store, folder, self._restore(), streams)
         self._delivery.deliver()
         for name, lost in self._delivery.lost_bytes.items():
@@ -153,6 +155,7 @@ class Agent:
                     break
                 stop.wait(IDLE_SECONDS)
         self.checkpoint()
+        self.publish()
 
     def feed(self, line: Line) -> None:
         """Take in one line; its effects become durable with the next checkpoint."""
@@ -200,11 +203,19 @@ class Agent:
         self._delivery.deliver()
         self._lines_open = 0
         self._checkpoint_at = time.monotonic()
-        if self._store.erasure_due or self._checkpoint_at - self._rotated_at > ROTATE_SECONDS:
+        if self._rotation_due():
             self._rotate()
         self._view_is_old = True
 
+    def _rotation_due(self) -> bool:
+        """Erased text is to leave the files soon, but rewriting them may take a tenth of the time at most."""
+        waited = self._checkpoint_at - self._rotated_at
+        soon = self._store.erasure_due and waited > 10.0 * self._rotation_seconds
+        return soon or waited > ROTATE_SECONDS
+
     def _checkpoint_due(self) -> bool:
+        if self._guard is not None and self._guard.suspicious(time.monotonic()):
+            return False  # what may be a bad producer's release is not committed before it is known
         waited = time.monotonic() - self._checkpoint_at
         return self._lines_open >= LINES_A_CHECKPOINT or (
             self._lines_open > 0 and waited >= self.settings.state.checkpoint_seconds
@@ -217,11 +228,13 @@ class Agent:
 
     def _rotate(self) -> None:
         self._store.commit()
-        self._rotated_at = time.monotonic()
+        started_at = time.monotonic()
         try:
             self._store.rotate()
         except RotationFailed:
             self._log.error("state_rotation_failed", path=str(self.settings.state.path))
+        self._rotated_at = time.monotonic()
+        self._rotation_seconds = self._rotated_at - started_at
 
     def finish(self) -> None:
         """The input will not grow: decide what is left. Not made durable: the same end gives the same again."""
@@ -273,11 +286,12 @@ class Agent:
         )
         self._on_publish(self.snapshot)
 
-    def close(self, *, with_source: bool = True) -> None:
-        """Release files and locks; what was not made durable is dropped."""
+    def close(self) -> None:
+        """Release files and locks, once; what was not made durable is dropped."""
+        if self._closed:
+            return
+        self._closed = True
         self._delivery.close()
-        if with_source:
-            self._source.close()
         self._store.close()
 
 
@@ -333,11 +347,14 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
                 agent.run(stop)
                 break
             except StorageFailed as failure:
-                agent.close(with_source=False)
+                agent.close()
                 if settings.input.kind is InputKind.STDIN:
                     raise  # what was read since the last checkpoint cannot be read again
                 log.error("storage_failed", reason=str(failure))
-                agent = _reopened(build, served, stop, log) or agent
+                reopened = _reopened(build, served, stop, log)
+                if reopened is None:
+                    return  # asked to stop: everything acknowledged is in the state
+                agent = reopened
         if source.exhausted and not stop.is_set():
             agent.finish()
         write_results(folder, agent.snapshot, agent.pipeline)
@@ -345,6 +362,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
     finally:
         server.close()
         agent.close()
+        source.close()
 
 
 class Served:

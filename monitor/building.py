@@ -91,10 +91,15 @@ def hash_key(settings: Settings) -> bytes:
 
 def state_fingerprint(settings: Settings) -> str:
     """Names what may not change under a state: keys, labels and units stored in it would mean something else."""
+    slices = settings.slices
     parts = (
         sha256(hash_key(settings)).hexdigest(),
-        repr(settings.slices.names),
-        repr(sorted((name, sorted(names.items())) for name, names in settings.slices.canonical.items())),
+        repr((slices.dimensions, slices.demographics, slices.intersections, slices.strata, slices.groups_max)),
+        repr(sorted((name, sorted(names.items())) for name, names in slices.canonical.items())),
+        repr(settings.sampling.strata),
+        # Another profile would be another series: a correction would subtract what was never added.
+        repr(sorted(settings.scoring.profiles.items())),
+        repr(sorted(settings.scoring.replacements)),
         settings.decide.unit,
     )
     return sha256("\x1f".join(parts).encode()).hexdigest()

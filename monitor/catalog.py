@@ -212,6 +212,16 @@ OTHERS: tuple[Metric, ...] = (
             "Valid references by fate (scored, waiting, duplicate, superseded, expired, ...).",
         ),
     ),
+    *_gauges(
+        Topic.COVERAGE,
+        (*SLICE_LABELS, "age"),
+        (
+            "slice_references_missing_utterances",
+            "utterances",
+            "Transcripts of all traffic and of one-way slices without a reference so far, by days (<1d, 1-3d, 3-7d, "
+            "7d+) before the customer's newest; the last 40 days.",
+        ),
+    ),
     *_counters(
         Topic.COVERAGE,
         (),
@@ -268,7 +278,6 @@ OTHERS: tuple[Metric, ...] = (
     *_gauges(
         Topic.PIPELINE,
         (),
-        ("consumer_lag_records", "records", "Messages published and not yet read."),
         ("event_watermark_timestamp_seconds", "seconds", "Event time up to which records are processed."),
         ("pending_utterances", "utterances", "Transcripts held until their reference comes."),
         ("waiting_references", "references", "References held until their transcript comes."),
@@ -314,11 +323,6 @@ OTHERS: tuple[Metric, ...] = (
             "",
             "Equivalent dialect spellings that the normaliser scores as errors.",
         ),
-    ),
-    *_counters(
-        Topic.AGENT,
-        ("integration", "outcome"),
-        ("notifications_total", "notifications", "Notifications by integration and outcome."),
     ),
     *_gauges(
         Topic.AGENT,
@@ -369,7 +373,7 @@ is `dimension="accent,deployment", group="yoruba,clinical"`; all traffic of a cu
 A slice that appears is exposed at 0 for two scrape intervals first, so that `increase()` counts its beginning. It
 never runs backwards: when a correction lowers a total, the series waits until the total has caught up.
 At most `wervane_exposition_series_max` series are exposed: all traffic first, then slices named by an open
-incident, then configured slices, then the most general.
+incident, then slices that were exposed before, then the most general; missing references by age come last.
 
 Process metrics (`process_*`, `python_gc_*`) come from prometheus_client beside these.
 """

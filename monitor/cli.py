@@ -416,11 +416,11 @@ def _explain(error: Exception) -> int:
 
     from monitor.adapters.jsonl import InputUnreadable
     from monitor.adapters.store_files import StateRefused, StorageFailed
+    from monitor.adapters.wsgi_server import ServeFailed
 
     match error:
-        case (
-            InputUnreadable() | StateRefused() | StorageFailed()
-        ):  # their messages name a file and what to do, nothing from inside it
+        # Their messages name a file or address and what to do, nothing from inside a message.
+        case InputUnreadable() | StateRefused() | StorageFailed() | ServeFailed():
             typer.echo(f"wervane: {error}", err=True)
             return EXIT_UNREADABLE
         case OSError():

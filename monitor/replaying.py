@@ -75,5 +75,6 @@ def replay(
             return write_results(out, agent.snapshot, agent.pipeline)
         finally:
             agent.close()
+            source.close()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from threading import Lock
 from time import perf_counter
@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, 
 from monitor import __version__
 from monitor.catalog import METRICS, PREFIX, SLICE_DECISIONS, SLICE_LABELS, SLICE_MOMENTS, Metric, MetricKind
 from monitor.core.records import UNKNOWN, IncidentState, Slice, SliceRow, SliceStanding, Verdict, View
-from monitor.core.slicing import slice_name
+from monitor.core.slicing import slice_name, slice_named
 from monitor.core.snapshot import MetricsSnapshot, SliceMoments
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -85,9 +85,8 @@ class _ShownSlice:
 class Exposition:
     """Writes scrapes; one instance serves all threads.
 
-    start       the snapshot restored at start-up: its series are not held at 0, they were shown before
-    configured  slices that the configuration names: kept when the cap is reached
-    strict      raise `UndeclaredMetric` for a name outside the catalogue (tests), rather than leave it out
+    start   the snapshot restored at start-up: its series are not held at 0, they were shown before
+    strict  raise `UndeclaredMetric` for a name outside the catalogue (tests), rather than leave it out
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class Exposition:
         registry: CollectorRegistry | None = None,
         series_max: int = SERIES_MAX,
         hold_seconds: float = HOLD_SECONDS,
-        configured: Iterable[Slice] = (),
         start: MetricsSnapshot | None = None,
         build: Mapping[str, str] | None = None,
         strict: bool = False,
@@ -104,7 +102,6 @@ class Exposition:
         self._registry = registry
         self._series_max = series_max
         self._hold_seconds = hold_seconds
-        self._configured = frozenset(configured)
         self._strict = strict
         self._lock = Lock()
         self._slices: dict[tuple[str, Slice], _ShownSlice] = {}
@@ -128,7 +125,8 @@ class Exposition:
             families: dict[str, list[str]] = {metric.name: [] for metric in METRICS}
             undeclared = self._write_view(snapshot.view, families, now)
             room = self._series_max - OWN_SERIES - process.count(b"\n") - sum(map(len, families.values()))
-            left_out = self._write_slices(snapshot, families, now, room)
+            left_out, room = self._write_slices(snapshot, families, now, room)
+            left_out += self._write_missing(snapshot, families, room)
             self._write_own(families, left_out, undeclared)
             lines = [
                 line
@@ -194,8 +192,10 @@ class Exposition:
         return 1
 
     # ------------------------------------------------------------------------------------ slices
-    def _write_slices(self, snapshot: MetricsSnapshot, families: dict[str, list[str]], now: float, room: int) -> int:
-        """Counters and decisions of as many slices as fit; returns the number of series left out."""
+    def _write_slices(
+        self, snapshot: MetricsSnapshot, families: dict[str, list[str]], now: float, room: int
+    ) -> tuple[int, int]:
+        """Counters and decisions of as many slices as fit; returns the number of series left out, and the room left."""
         rows = {(row.customer, row.slice): row for row in snapshot.view.slices}
         open_slices = self._write_incidents(snapshot, families)
         room -= len(families["slice_incident_open"])
@@ -215,6 +215,23 @@ class Exposition:
             for name, line in decisions:
                 families[name].append(line)
         self._forget(snapshot)
+        return left_out, room
+
+    def _write_missing(self, snapshot: MetricsSnapshot, families: dict[str, list[str]], room: int) -> int:
+        """Missing references by age where room is left, all traffic first; returns the number of series left out."""
+        lines, left_out = families["slice_references_missing_utterances"], 0
+        general = (row for row in snapshot.view.slices if row.depth <= 1)
+        for row in sorted(general, key=lambda row: (row.depth, -row.transcripts, row.customer, row.slice)):
+            bands = row.missing_by_age
+            if left_out or len(bands) > room:
+                left_out += len(bands)
+                continue
+            room -= len(bands)
+            labels = slice_labels(row.customer, slice_named(row.slice))
+            lines.extend(
+                f'{PREFIX}slice_references_missing_utterances{{{labels},age="{band}"}} {missing}'
+                for band, _, missing in bands
+            )
         return left_out
 
     def _by_priority(
@@ -223,7 +240,7 @@ class Exposition:
         open_slices: set[tuple[str, str]],
         rows: Mapping[tuple[str, str], SliceRow],
     ) -> list[SliceMoments]:
-        """Who stays at the cap: all traffic, incidents, configuration, what is already shown, the general."""
+        """Who stays at the cap: all traffic, incidents, what is already shown, the general."""
 
         def rank(moments: SliceMoments) -> tuple[int, int, int, str, str]:
             key = (moments.customer, moments.slice)
@@ -233,10 +250,8 @@ class Exposition:
                 first = 0
             elif (moments.customer, name) in open_slices:
                 first = 1
-            elif moments.slice in self._configured:
-                first = 2
             else:
-                first = 3 if known is not None and known.shown_at is not None else 4
+                first = 2 if known is not None and known.shown_at is not None else 3
             return (first, len(moments.slice), -moments.traffic, moments.customer, name)
 
         most = len(_COUNTER_LINES) + _DECISIONS_MOST

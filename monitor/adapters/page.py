@@ -28,7 +28,6 @@ from monitor.adapters.presentation import (
     environment,
     interval,
     machine_time,
-    parse_slice,
     percent,
     slice_words,
     standing_of,
@@ -39,6 +38,7 @@ from monitor.adapters.presentation import (
     whole_percent,
 )
 from monitor.core.records import SliceRow, Transition, View
+from monitor.core.slicing import slice_named
 
 ROWS_MAX = 300
 """Slices on the page for each customer (1 kB each); nobody scrolls further, and `/api/v1/slices` has all."""
@@ -144,7 +144,7 @@ def _groups(
     overall = everything.wer if everything else None
     lines: dict[tuple[str, ...], list[Line]] = {}
     for row in rows:
-        axes = tuple(dimension for dimension, _ in parse_slice(row.slice, view.dimensions))
+        axes = tuple(dimension for dimension, _ in slice_named(row.slice))
         lines.setdefault(axes, []).append(_line(view, row, row.slice in named, overall, scale))
     order = {name: position for position, name in enumerate(view.dimensions)}
     ordered = sorted(lines, key=lambda axes: (len(axes), [order.get(name, len(order)) for name in axes]))

@@ -25,6 +25,7 @@ from monitor.core.records import (
     Verdict,
     View,
 )
+from monitor.core.slicing import slice_named
 
 ALL_TRAFFIC = "all"
 MISSING = "–"
@@ -132,33 +133,13 @@ def _bound(ratio: float | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ slices
-def parse_slice(name: str, dimensions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The (dimension, value) pairs of a slice's name. A value may itself hold `&` or `=`: only declared names split.
-
-    >>> parse_slice("accent=r&b&deployment=clinical", ("accent", "deployment"))
-    (('accent', 'r&b'), ('deployment', 'clinical'))
-    """
-    if name == ALL_TRAFFIC:
-        return ()
-    pairs: list[tuple[str, str]] = []
-    for part in name.split("&"):
-        dimension, equals, value = part.partition("=")
-        if equals and (not pairs or dimension in dimensions):
-            pairs.append((dimension, value))
-        elif pairs:
-            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}&{part}")
-        else:
-            pairs.append(("slice", part))
-    return tuple(pairs)
-
-
 def slice_words(name: str, dimensions: tuple[str, ...]) -> str:
     """What a slice is called in a sentence: its values.
 
     >>> slice_words("accent=yoruba&deployment=clinical", ("accent", "deployment"))
     'yoruba × clinical'
     """
-    pairs = parse_slice(name, dimensions)
+    pairs = slice_named(name)
     return " × ".join(value for _, value in pairs) if pairs else "all traffic"
 
 
@@ -315,7 +296,7 @@ def unlabelled(view: View, customer: str) -> list[Share]:
     """For each sliced dimension, the traffic without a declared value."""
     rows = {row.slice: row for row in view.slices if row.customer == customer}
     total = rows[ALL_TRAFFIC].transcripts if ALL_TRAFFIC in rows else 0
-    sliced = {parse_slice(name, view.dimensions)[0][0] for name, row in rows.items() if row.depth == 1}
+    sliced = {slice_named(name)[0][0] for name, row in rows.items() if row.depth == 1}
     return [
         Share(
             name=dimension,
@@ -370,7 +351,7 @@ def environment() -> Environment:
         ago,
         duration,
         slice_words,
-        parse_slice,
+        slice_named,
         standing_of,
     ):
         found.filters[function.__name__] = function

@@ -307,6 +307,11 @@ class Store:
         self._held_bytes += len(written) + scan.ROW_OVERHEAD_BYTES
         self._dirty = True
 
+    def drop_reference(self, held: HeldReference) -> None:
+        for number in self._references.all(held.key):
+            if self._decoded_reference(self._reference_rows.get(number), with_text=False).rank == held.rank:
+                self._remove_reference(held.key, number)
+
     def erase(self, key: int) -> None:
         number = self._transcripts.last(key)
         numbers = self._references.all(key)

@@ -10,7 +10,7 @@ Deliberately not equal (the library's faults, none of which occurs in the corpor
 - "archaeology" becomes "archeology"; the library's table has "archeology</span>".
 - A "<" before a digit, a space or "=" is a comparison; the library deletes everything up to the next ">" or "]".
 - Numbers of more than `number_words.DIGITS_MAX` digits; the library raises on the longest of them.
-- A text full of ligatures that stand for whole phrases (U+FDFA) keeps them, see `_PHRASES`.
+- A text full of characters that stand for whole phrases (U+FDFA) keeps them, see `_PHRASES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import whisper_normalizer
 from whisper_normalizer.basic import ADDITIONAL_DIACRITICS
@@ -33,27 +33,29 @@ LIBRARY_VERSION: str = whisper_normalizer.__version__
 
 _TAG = "<["
 _COMPARED = re.compile(r"<(?=[\s\d=])")
-_NOT_A_TAG = "\ue000"
-"""Stands for a comparing "<" while tags are removed. Private use: it cannot occur in the table of symbols."""
+_NOT_A_TAG = "\ud800"
+"""Stands for a comparing "<" while tags are removed. A surrogate, which no text can hold."""
 
-_TABLE_CHARACTERS_MAX = 20_000
-"""Distinct characters remembered; there are 1.1 million, and a text in one language uses fewer than 10,000."""
+_TABLE_CHARACTERS_MAX = 150_000
+"""Characters remembered (15 MB if somebody sends them all; a text in one language uses fewer than 10,000). There are
+1.1 million code points; half would be forgotten and learnt again within one text of every assigned character."""
 
-_PHRASES = re.compile("[\ufdfa\ufdfb]")
+_PHRASES = re.compile("[\u3200-\u33ff\ufdf0-\ufdfd]")
+"""Characters that stand for words: one is 18 letters."""
 _PHRASES_MAX = 100
-"""More of these ligatures (one is 18 letters) than this would make 3.6 million letters of a text of 200,000."""
+"""A text with more of them is not decomposed at all: 200,000 would become 3.6 million letters."""
 
 _SPACE_BEFORE_APOSTROPHE = re.compile(r"(?<!\s)\s++'")
 _COMMA_IN_NUMBER = re.compile(r"(\d),(\d)")
 _FULL_STOP = re.compile(r"\.(?![0-9])")
-_SECOND_STOP = "\ue001"
-"""Stands for the second of two full stops, which the library's rule steps over: it stays. Private use, as above."""
-_LETTER_THEN_DIGIT = re.compile(r"([a-z])([0-9])")
-_DIGIT_THEN_LETTER = re.compile(r"([0-9])([a-z])")
+_SECOND_STOP = "\ud801"
+"""Stands for the second of two full stops, which the library's rule steps over: it stays. A surrogate, as above."""
+_LETTER_BESIDE_DIGIT = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
 _ENDING_APART = re.compile(r"([0-9])\s+(st|nd|rd|th|s)\b")
 _AND_A_HALF = re.compile(r"\band\s+a\s+half\b")
 _DOLLARS_AND_CENTS = re.compile(r"([€£$])([0-9]+) (?:and )?¢([0-9]{1,2})\b")
 _CENTS_ONLY = re.compile(r"[€£$]0.([0-9]{1,2})\b")
+_SYMBOL = re.compile(f"[{SYMBOLS}]")
 _ONE = re.compile(r"\b1(s?)\b")
 _SYMBOL_BEFORE_WORD = re.compile(r"[.$¢€£]([^0-9])")
 _PERCENT_AFTER_WORD = re.compile(r"([^0-9])%")
@@ -80,6 +82,7 @@ class EnglishRules:
         self.numbers = NumberWords(library.standardize_numbers)
         mapping = library.standardize_spellings.mapping
         self.spellings = {word: new.removesuffix("</span>") for word, new in mapping.items()}
+        self._final = self.spellings | {"1": "one", "1s": "ones"}
         self._ignored = re.compile(library.ignore_patterns)
         self._whole, self._verbs, self._negated, self._endings = _groups(library.replacers)
         self._characters = _Characters()
@@ -106,11 +109,7 @@ class EnglishRules:
         if "." in text:
             text = _FULL_STOP.sub(" ", text.replace("..", f" {_SECOND_STOP}")).replace(_SECOND_STOP, ".")
         if not text.isascii():
-            if len(_PHRASES.findall(text)) <= _PHRASES_MAX:
-                text = unicodedata.normalize("NFKD", text)
-            else:
-                pieces = _PHRASES.split(text)
-                text = "\ufdfa".join(unicodedata.normalize("NFKD", piece) for piece in pieces)
+            text = composed("NFKD", text)
         return self._characters.translate(text)
 
     def digits(self, words: Sequence[str]) -> list[str]:
@@ -122,10 +121,12 @@ class EnglishRules:
         text = " ".join(words)
         if "half" in text:
             text = self._half(text)
-        text = _LETTER_THEN_DIGIT.sub(r"\1 \2", text)
-        text = _DIGIT_THEN_LETTER.sub(r"\1 \2", text)
+        text = _LETTER_BESIDE_DIGIT.sub(" ", text)
         text = _ENDING_APART.sub(r"\1\2", text)
-        text = " ".join(self.numbers.rewrite(text.split()))
+        rewritten = self.numbers.rewrite(text.split())
+        text = " ".join(rewritten)
+        if "$" not in text and "€" not in text and "£" not in text:
+            return rewritten
         if "¢" in text:
             text = _DOLLARS_AND_CENTS.sub(lambda found: f"{found[1]}{found[2]}.{int(found[3]):02d}", text)
         text = _CENTS_ONLY.sub(lambda found: f"¢{int(found[1])}", text)
@@ -134,13 +135,15 @@ class EnglishRules:
     def finish(self, words: Sequence[str], *, first: bool, last: bool) -> list[str]:
         """Words as compared: American spelling, no symbol apart from a number. `first`, `last`: the text's own ends."""
         text = " ".join(words)
+        if _SYMBOL.search(text) is None:
+            return [self._final.get(word, word) for word in words]
         if "1" in text:
             text = _ONE.sub(r"one\1", text)
-        text = " ".join(self.spellings.get(word, word) for word in text.split())
+        text = " ".join([self.spellings.get(word, word) for word in text.split()])
         # A symbol at the very end of a text stays, one before another word goes: the space stands for that word.
         text = f"{'' if first else ' '}{text}{'' if last else ' '}"
-        text = _SYMBOL_BEFORE_WORD.sub(r" \1", text)
-        text = _PERCENT_AFTER_WORD.sub(r"\1 ", text)
+        text = _SYMBOL_BEFORE_WORD.sub(lambda found: f" {found[1]}", text)
+        text = _PERCENT_AFTER_WORD.sub(lambda found: f"{found[1]} ", text)
         return text.split()
 
     def _half(self, text: str) -> str:
@@ -152,6 +155,13 @@ class EnglishRules:
                 number = segment.rsplit(maxsplit=2)[-1] in self.numbers.before_half
                 results += [segment, "point five" if number else "and a half"]
         return " ".join([*results, segments[-1]])
+
+
+def composed(form: Literal["NFKC", "NFKD"], text: str) -> str:
+    """The text in a compatible Unicode form, unless it would grow out of all proportion."""
+    if len(text) > _PHRASES_MAX and len(_PHRASES.findall(text)) > _PHRASES_MAX:
+        return text
+    return unicodedata.normalize(form, text)
 
 
 def without_brackets(text: str) -> str:

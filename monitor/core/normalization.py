@@ -17,7 +17,7 @@ from typing import Protocol
 
 import regex  # type: ignore[import-untyped]
 
-from monitor.core.english_rules import LIBRARY_VERSION, without_brackets
+from monitor.core.english_rules import LIBRARY_VERSION, composed, without_brackets
 from monitor.core.english_tokens import LONG_TEXT, TOKEN_LENGTH_MAX, TOKENS_MAX, EnglishNormalizer, Normalized
 from monitor.core.strict_score import StrictWords
 
@@ -141,7 +141,7 @@ class _Symbols(dict[int, str]):
         """A lower-case text without brackets, composed, without symbols."""
         if len(self) > TOKENS_MAX:
             self.clear()
-        return unicodedata.normalize("NFKC", text).translate(self).lower()
+        return composed("NFKC", text).translate(self).lower()
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

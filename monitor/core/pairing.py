@@ -96,14 +96,18 @@ class Pairing:
         if transcript is not None and transcript.conflicted:
             erased = not transcript.customer
             return (ReferenceFate.ERASED if erased else ReferenceFate.CONFLICT), []
+        let_go = same
         if same is None and len(before) >= VERSIONS_MAX:
-            return ReferenceFate.OVERFLOW, []
+            let_go = min(before, key=lambda version: version.rank)
+            if arrived.rank < let_go.rank:
+                return ReferenceFate.OVERFLOW, []
+            self._table.drop_reference(let_go)
         self._table.put_reference(arrived)
         if transcript is None:
             return ReferenceFate.WAITING, []
         if not transcript.referenced:
             transcript = self._mark_referenced(transcript)
-        after = [*(version for version in before if version is not same), arrived]
+        after = [*(version for version in before if version is not let_go), arrived]
         emitted = _difference(self._outcomes(transcript, before), self._outcomes(transcript, after))
         wins = arrived.rank == max(version.rank for version in after)
         return (ReferenceFate.SCORED if wins else ReferenceFate.SUPERSEDED), emitted

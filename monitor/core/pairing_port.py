@@ -77,6 +77,10 @@ class PairTable(Protocol):
         """Insert, or replace the one of the same identity."""
         ...
 
+    def drop_reference(self, held: HeldReference) -> None:
+        """Remove the reference of this identity, if it is held."""
+        ...
+
     def erase(self, key: int) -> None:
         """Forget the transcript and all references of `key`; no byte of text remains after the next checkpoint."""
         ...
@@ -139,6 +143,12 @@ class MemoryPairTable:
 
     def put_reference(self, held: HeldReference) -> None:
         self._references.setdefault(held.key, {})[held.rank] = held
+
+    def drop_reference(self, held: HeldReference) -> None:
+        versions = self._references.get(held.key, {})
+        versions.pop(held.rank, None)
+        if not versions:
+            self._references.pop(held.key, None)
 
     def erase(self, key: int) -> None:
         self._transcripts.pop(key, None)

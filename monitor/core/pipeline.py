@@ -40,7 +40,9 @@ from monitor.core.tracking import Tracker, slice_row
 
 HOUR = 3600.0
 EXPIRED_AT_ONCE = 1_000
-"""Rows expired in one go, each event hour: bounds the pause; a backlog is worked off within the next records."""
+"""Rows expired in one go: bounds the memory that a backlog takes."""
+SEALED_AT = 4e9
+"""Event time of a tombstone that came before any record had one (the year 2096): it must not expire at once."""
 DIGEST_BYTES = 16
 """Of a transcript's SHA-256, kept to tell its versions apart: 64 bits of safety against a forged equal, and 15 MB less
 for a million utterances."""
@@ -105,7 +107,7 @@ class Pipeline:
     def __init__(self, settings: PipelineSettings, table: PairTable, scorer: Scoring, key: bytes) -> None:
         self.settings = settings
         self._table = table
-        self._sampler = Sampler(settings.sampling, key, settings.ttl_seconds)
+        self._sampler = Sampler(settings.sampling, key, settings.ttl_seconds, settings.lateness_seconds)
         self._reader = LabelReader(settings.slices)
         self._strata_reader = LabelReader(
             SliceSettings(dimensions=settings.sampling.strata, strata=(), canonical=settings.slices.canonical)
@@ -147,7 +149,8 @@ class Pipeline:
             case Tombstone():
                 self.count(f'tombstones_total{{topic="{kind}"}}')
                 key = self._sampler.coin(message.id)
-                effects.emissions = self._pairing.erase(key, self._progress.newest_at or 0.0)
+                if self._sampler.may_be_kept(key):
+                    effects.emissions = self._pairing.erase(key, self._progress.newest_at or SEALED_AT)
             case Transcript():
                 if not self._allowed(message.customer):
                     return Rejected(reason=Reason("tenant_not_allowed"), digest=message.digest)
@@ -195,7 +198,8 @@ class Pipeline:
         self.count(f'transcripts_total{{outcome="{fate}"}}')
         if fate == TranscriptFate.CONFLICT:
             return Rejected(reason=Reason("id_conflict"), digest=message.digest)
-        if fate == TranscriptFate.HELD and self.settings.reviews:
+        corrected = any(isinstance(emission, Outcome) for emission in effects.emissions)
+        if fate in (TranscriptFate.HELD, TranscriptFate.REPLACED) and self.settings.reviews and not corrected:
             effects.reviews.append(self._review(message, labels, probability, coin))
         return None
 
@@ -303,25 +307,30 @@ class Pipeline:
     def _needs(self) -> dict[tuple[str, str], float]:
         """Labels that each group needs, for the neediest customer that has it."""
         needs: dict[tuple[str, str], float] = {}
-        for row in self.slice_rows():
-            if row.depth == 1:
-                standing = row.standing if self.settings.early_warning else None
-                evidence = standing.evidence if standing is not None else 0.0
-                need = need_for_labels(row.wer, row.wer_low, row.wer_high, evidence)
-                dimension, _, value = row.slice.partition("=")
-                needs[dimension, value] = max(need, needs.get((dimension, value), 0.0))
+        for name in sorted(self._customers):
+            decider = self._customers[name].decider
+            for sums in decider.moments():  # what looks decided, not what has arrived since: plans know no arrival
+                standing = decider.standing(sums.slice) if len(sums.slice) == 1 else None
+                if standing is None:
+                    continue
+                wer, error = next(
+                    ((wer, error) for window, wer, error, _ in standing.windows if window == "28d"), (0, 0)
+                )
+                evidence = standing.evidence if self.settings.early_warning else 0.0
+                need = need_for_labels(wer, error, evidence)
+                needs[sums.slice[0]] = max(need, needs.get(sums.slice[0], 0.0))
         return needs
 
     def _expire(self, watermark: float) -> None:
         before = watermark - self.settings.ttl_seconds
-        for held in self._table.expire_transcripts(before, EXPIRED_AT_ONCE):
-            if held.conflicted:
-                continue
-            if not held.referenced:
-                self.count("references_missing_total")
-                self._customer(held.customer).tracker.missing(held.labels)
-        for reference in self._table.expire_references(before, EXPIRED_AT_ONCE):
-            self.count(f'references_total{{outcome="expired",source="{reference.source}"}}')
+        while expired := self._table.expire_transcripts(before, EXPIRED_AT_ONCE):
+            for held in expired:
+                if not held.conflicted and not held.referenced:
+                    self.count("references_missing_total")
+                    self._customer(held.customer).tracker.missing(held.labels)
+        while waited := self._table.expire_references(before, EXPIRED_AT_ONCE):
+            for reference in waited:
+                self.count(f'references_total{{outcome="expired",source="{reference.source}"}}')
 
     def _bound_storage(self) -> None:
         while self._table.held() > self.settings.sampling.pending_max:

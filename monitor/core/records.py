@@ -323,6 +323,8 @@ class SliceRow(Record, frozen=True):
     last_reference_at: float | None = None
     missing: int = 0
     """Transcripts whose time for a correction ran out without one."""
+    missing_by_age: tuple[tuple[str, int, int], ...] = ()
+    """(age band, transcripts, those of them without a reference), the newest first, over the last 40 event days."""
 
 
 class View(Record, frozen=True):

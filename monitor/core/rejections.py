@@ -8,6 +8,8 @@ WINDOW_SECONDS = 60.0
 MESSAGES_MIN = 500
 """Below this a handful of bad messages after an idle night would stop the agent (contract.md)."""
 SHARE = 0.5
+SUSPICIOUS_MIN = 20
+"""Rejects of a minute from which nothing is committed until it is known whether they are the beginning of a flood."""
 
 
 class RejectionGuard:
@@ -33,8 +35,16 @@ class RejectionGuard:
             self._seconds.append((second, 1, int(rejected)))
         self.messages += 1
         self.rejected += rejected
-        while self._seconds[0][0] <= self._seconds[-1][0] - WINDOW_SECONDS:
+        self._forget(self._seconds[-1][0])
+        return self.messages >= MESSAGES_MIN and self.rejected >= SHARE * self.messages
+
+    def suspicious(self, now: float) -> bool:
+        """Whether at least half of the last minute was rejected: at most a minute passes before this is settled."""
+        self._forget(int(now))
+        return self.rejected >= SUSPICIOUS_MIN and self.rejected >= SHARE * self.messages
+
+    def _forget(self, second: int) -> None:
+        while self._seconds and self._seconds[0][0] <= second - WINDOW_SECONDS:
             _, messages, bad = self._seconds.popleft()
             self.messages -= messages
             self.rejected -= bad
-        return self.messages >= MESSAGES_MIN and self.rejected >= SHARE * self.messages

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from math import ceil
 
 import msgspec
 
@@ -28,11 +29,9 @@ COINS = 1 << 64
 HOUR = 3600.0
 TRAFFIC_HOURS = 24
 """Event hours of traffic that a plan looks back on: one day, so that a night does not set the day's rates."""
-OPEN_HOURS = 1
-"""The youngest hour before a plan's own that is left out: its records may still be arriving."""
-WIDTH_ORDINARY = 0.2
-"""Half width of a slice's WER interval, relative to its WER, at which a stratum needs an ordinary share of labels: what
-about 300 labels of ordinary speech give."""
+WIDTH_ORDINARY = 0.1
+"""Standard error of a slice's WER, relative to it, at which a stratum needs an ordinary share of labels: what about 300
+labels of ordinary speech give."""
 NEED_LEAST, NEED_MOST = 0.5, 2.0
 """However narrow or wide an interval, its stratum gets half to twice its share: beyond that, a few noisy slices would
 take labels from where change would be seen."""
@@ -60,7 +59,8 @@ class SamplingSettings(Record, frozen=True):
     per_stratum_min: float = 20.0
     strata: tuple[str, ...] = ("accent",)
     pending_max: int = 1_000_000
-    strata_max: int = 10_000
+    strata_max: int = 1_000
+    """Strata with a rate of their own; more share the rate of what is new. A month of plans for so many is 70 MB."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -74,16 +74,26 @@ class Plan(msgspec.Struct, frozen=True):
 class Sampler:
     """Tosses the coins and keeps the plans; restored from its documents it goes on with the same plans."""
 
-    def __init__(self, settings: SamplingSettings, key: bytes, retention_seconds: float) -> None:
+    def __init__(
+        self, settings: SamplingSettings, key: bytes, retention_seconds: float, lateness_seconds: float = HOUR
+    ) -> None:
+        """`retention_seconds`: how long utterances are held; `lateness_seconds`: how late records of an hour may be."""
         self.settings = settings
         self._key = key
         self._retention_hours = int(retention_seconds // HOUR) + 1
+        self._open_hours = max(1, ceil(lateness_seconds / HOUR))
+        """The youngest hours before a plan's own are left out: their records may still be arriving."""
+        self._widest = 1.0 if settings.labels_per_day is not None else settings.probability
+        """The greatest probability that a held utterance may have been kept with."""
+        self._narrowed_at: float | None = None
+        """Event time since when the configured probability is smaller than that."""
         self._ceiling = COINS
         self._ceiling_since = 0.0
         self._traffic: dict[int, dict[Stratum, int]] = {}
         self._plans: dict[int, Plan] = {}
         self._needs: Mapping[tuple[str, str], float] = {}
         self._dirty: set[str] = set()
+        self._widest_written = False
 
     def coin(self, utterance_id: str) -> UtteranceKey:
         """The utterance's coin, uniform on 0 .. 2^64 - 1; also its key in state."""
@@ -98,14 +108,18 @@ class Sampler:
         """Whether a reference with this coin can belong to a kept utterance, whatever its stratum."""
         if coin >= self._ceiling:
             return False
-        if self.settings.labels_per_day is not None:
-            return True
-        return coin < self.settings.probability * COINS
+        return coin < self._widest * COINS
 
     def probability(self, stratum: Stratum, event_at: float) -> float:
         """Inclusion probability of an utterance of this stratum and event time; counts it as traffic."""
+        if not self._widest_written:
+            self._widest_written = True
+            self._dirty.add("widest")
         if self.settings.labels_per_day is None:
             planned = self.settings.probability
+            if self._widest > planned and self._narrowed_at is None:
+                self._narrowed_at = event_at
+                self._dirty.add("widest")
         else:
             hour = int(event_at // HOUR)
             self._count(stratum, hour)
@@ -123,8 +137,7 @@ class Sampler:
     # ------------------------------------------------------------------------------------------------ storage budget
     def lower_ceiling(self, stream_time: float) -> UtteranceKey:
         """Halve what is kept; rows with a coin at or above the answer are to be deleted."""
-        widest = 1.0 if self.settings.labels_per_day is not None else self.settings.probability
-        self._ceiling = min(self._ceiling, int(widest * COINS)) // 2
+        self._ceiling = min(self._ceiling, int(self._widest * COINS)) // 2
         self._ceiling_since = stream_time
         self._dirty.add("ceiling")
         return UtteranceKey(self._ceiling)
@@ -134,6 +147,9 @@ class Sampler:
         if self._ceiling < COINS and stream_time - self._ceiling_since > self._retention_hours * HOUR:
             self._ceiling = COINS
             self._dirty.add("ceiling")
+        if self._narrowed_at is not None and stream_time - self._narrowed_at > self._retention_hours * HOUR:
+            self._widest, self._narrowed_at = self.settings.probability, None
+            self._dirty.add("widest")
 
     @property
     def ceiling(self) -> float:
@@ -167,13 +183,14 @@ class Sampler:
         """Labels of a day over its traffic: a floor for each stratum, the rest in proportion to traffic times need."""
         assert self.settings.labels_per_day is not None
         daily: dict[Stratum, float] = {}
-        hours = [h for h in self._traffic if hour - OPEN_HOURS - TRAFFIC_HOURS <= h < hour - OPEN_HOURS]
+        last = hour - self._open_hours
+        hours = [h for h in self._traffic if last - TRAFFIC_HOURS <= h < last]
         for past in sorted(hours):
             for stratum, utterances in self._traffic[past].items():
                 daily[stratum] = daily.get(stratum, 0.0) + utterances
         if not daily:
             return Plan({}, FIRST_PROBABILITY)
-        observed = max(1, hour - OPEN_HOURS - min(hours))
+        observed = max(1, last - min(hours))
         daily = {stratum: seen * TRAFFIC_HOURS / observed for stratum, seen in daily.items()}
         needs = {stratum: self._need(stratum) for stratum in daily}
         return allocate(daily, self.settings.labels_per_day, self.settings.per_stratum_min, needs)
@@ -186,7 +203,7 @@ class Sampler:
         for past in [h for h in self._plans if h < hour - self._retention_hours]:
             del self._plans[past]
             self._dirty.add(f"plan/{past}")
-        for past in [h for h in self._traffic if h < hour - self._retention_hours]:
+        for past in [h for h in self._traffic if h < hour - 2 * self._open_hours - TRAFFIC_HOURS]:
             del self._traffic[past]
             self._dirty.add(f"traffic/{past}")
 
@@ -204,6 +221,10 @@ class Sampler:
         if kind == "ceiling":
             ceiling, self._ceiling_since = msgspec.msgpack.decode(value, type=tuple[str, float])
             self._ceiling = int(ceiling)
+        elif kind == "widest":
+            widest, narrowed_at = msgspec.msgpack.decode(value, type=tuple[float, float | None])
+            if widest > self._widest:
+                self._widest, self._narrowed_at = widest, narrowed_at
         elif kind == "needs":
             self._needs = dict(msgspec.msgpack.decode(value, type=list[tuple[tuple[str, str], float]]))
         elif kind == "plan":
@@ -216,6 +237,8 @@ class Sampler:
         kind, _, hour = key.partition("/")
         if kind == "ceiling":
             return msgspec.msgpack.encode((str(self._ceiling), self._ceiling_since))
+        if kind == "widest":
+            return msgspec.msgpack.encode((self._widest, self._narrowed_at))
         if kind == "needs":
             return msgspec.msgpack.encode(sorted(self._needs.items()))
         if kind == "plan":
@@ -225,15 +248,15 @@ class Sampler:
         return msgspec.msgpack.encode(sorted(traffic.items())) if traffic else None
 
 
-def need_for_labels(wer: float | None, low: float | None, high: float | None, evidence: float) -> float:
-    """How many times its ordinary share of labels a slice needs, from its WER interval and its evidence of drift.
+def need_for_labels(wer: float, standard_error: float, evidence: float) -> float:
+    """How many times its ordinary share of labels a slice needs, from its WER's error and its evidence of drift.
 
-    >>> need_for_labels(0.1, 0.08, 0.12, evidence=0.0), need_for_labels(0.1, 0.08, 0.12, evidence=0.3)
+    >>> need_for_labels(0.1, 0.01, evidence=0.0), need_for_labels(0.1, 0.01, evidence=0.3)
     (1.0, 2.0)
     """
     need = NEED_MOST
-    if wer and low is not None and high is not None:
-        width = (high - low) / 2 / wer / WIDTH_ORDINARY
+    if wer > 0.0 and standard_error > 0.0:
+        width = standard_error / wer / WIDTH_ORDINARY
         need = min(NEED_MOST, max(NEED_LEAST, round(width, 6)))
     return need * (2.0 if evidence > HALF_WAY_EVIDENCE else 1.0)
 

@@ -161,8 +161,33 @@ def slice_name(slice_: Slice) -> str:
     'all'
     >>> slice_name((("accent", "yoruba"), ("deployment", "clinical")))
     'accent=yoruba&deployment=clinical'
+    >>> slice_name((("accent", "r&b"),))
+    'accent=r%26b'
     """
-    return "&".join(f"{name}={value}" for name, value in slice_) or "all"
+    return "&".join(f"{name}={_escaped(value)}" for name, value in slice_) or "all"
+
+
+def slice_named(name: str) -> Slice:
+    """The reverse of `slice_name`.
+
+    >>> slice_named("accent=r%26b&deployment=clinical")
+    (('accent', 'r&b'), ('deployment', 'clinical'))
+    """
+    if name == "all":
+        return ALL
+    pairs = (part.partition("=") for part in name.split("&"))
+    return tuple((dimension, _unescaped(value)) for dimension, _, value in pairs)
+
+
+def _unescaped(value: str) -> str:
+    return value.replace("%3D", "=").replace("%26", "&").replace("%25", "%")
+
+
+def _escaped(value: str) -> str:
+    """Declared values are free text: one with a separator in it must not name another slice."""
+    if "%" in value or "&" in value or "=" in value:
+        return value.replace("%", "%25").replace("&", "%26").replace("=", "%3D")
+    return value
 
 
 def parents(slice_: Slice) -> tuple[Slice, ...]:

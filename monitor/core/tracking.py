@@ -20,6 +20,47 @@ CLUSTERS_MAX = 200_000
 """Sessions and speakers whose sums stay open, for each customer (about 100 MB). One that was closed and returns counts
 as a new cluster: the interval gets slightly too narrow, the totals stay exact."""
 
+DAY = 86400.0
+
+COHORT_DAYS = 40
+"""Event days whose transcripts are counted by day. Corrections come within the TTL, 30 days by default; with half as
+many days the oldest ones that can still be corrected would be out of sight, twice as many only make documents longer.
+"""
+
+AGE_BANDS = (("<1d", 0, 1), ("1-3d", 1, 3), ("3-7d", 3, 7), ("7d+", 7, COHORT_DAYS))
+"""(name, from, below): whole days between a transcript's event day and its customer's newest one."""
+
+
+class Cohorts(msgspec.Struct, array_like=True):
+    """Transcripts by event day (UTC), counted back from the newest day that the customer has seen."""
+
+    newest_day: int = 0
+    """Days since the Unix epoch; of any transcript, also of one that was withdrawn since."""
+    seen: list[int] = msgspec.field(default_factory=lambda: [0] * COHORT_DAYS)
+    """Place i: how many are i days older than the newest day."""
+    corrected: list[int] = msgspec.field(default_factory=lambda: [0] * COHORT_DAYS)
+    """How many of those have a winning reference, of any source."""
+
+    def advance(self, day: int) -> None:
+        """A newer day has come: all are older by as much, and the oldest are let go."""
+        days = min(day - self.newest_day, COHORT_DAYS)
+        self.newest_day = day
+        self.seen = [0] * days + self.seen[: COHORT_DAYS - days]
+        self.corrected = [0] * days + self.corrected[: COHORT_DAYS - days]
+
+    def age(self, day: int) -> int | None:
+        """Where the day is counted; None if it is too old to be."""
+        age = self.newest_day - day
+        return age if 0 <= age < COHORT_DAYS else None
+
+    def missing_by_age(self) -> tuple[tuple[str, int, int], ...]:
+        """(age band, transcripts, those of them without a reference)."""
+        rows = []
+        for band, first, last in AGE_BANDS:
+            seen = sum(self.seen[first:last])
+            rows.append((band, seen, seen - sum(self.corrected[first:last])))
+        return tuple(rows)
+
 
 class SliceTotals(msgspec.Struct):
     """Sums of one slice since the state began. Mutable, private to its tracker."""
@@ -43,6 +84,7 @@ class SliceTotals(msgspec.Struct):
     """Transcripts whose time for a correction ran out without one."""
     last_reference_at: float | None = None
     moments: Moments = msgspec.field(default_factory=Moments)
+    cohorts: Cohorts = msgspec.field(default_factory=Cohorts)
 
 
 class Cluster(msgspec.Struct):
@@ -62,13 +104,18 @@ class Tracker:
         self._clusters: dict[str, Cluster] = {}
         self._dirty_slices: set[int] = set()
         self._dirty_clusters: set[str] = set()
+        self._newest_day = 0
         self.clusters_closed = 0
         """Clusters closed early because CLUSTERS_MAX was reached."""
 
     def observe(self, observation: Observation) -> None:
         """Count a transcript in its slices, or take it back."""
+        day = self._day(observation.event_at)
         for index in self._indices(observation.labels):
-            self._totals[index].transcripts += observation.counts
+            totals = self._totals[index]
+            totals.transcripts += observation.counts
+            if (age := totals.cohorts.age(day)) is not None:
+                totals.cohorts.seen[age] += observation.counts
             self._dirty_slices.add(index)
 
     def missing(self, labels: tuple[str, ...]) -> None:
@@ -79,6 +126,7 @@ class Tracker:
 
     def score(self, outcome: Outcome) -> None:
         """Add a winner to its slices, or subtract one that no longer wins."""
+        day = self._day(outcome.event_at)
         indices = self._indices(outcome.labels)
         for index in indices:
             totals = self._totals[index]
@@ -87,6 +135,8 @@ class Tracker:
                 self._dirty_slices.add(index)
             if outcome.counts:
                 _add(totals, outcome)
+                if (age := totals.cohorts.age(day)) is not None:
+                    totals.cohorts.corrected[age] += outcome.counts
                 self._dirty_slices.add(index)
         if outcome.counts and outcome.source == Source.SAMPLED and not outcome.score.empty_reference:
             self._add_to_cluster(outcome, indices)
@@ -97,6 +147,16 @@ class Tracker:
             yield totals.slice, totals
 
     # ------------------------------------------------------------------------------------------------------- private
+    def _day(self, event_at: float) -> int:
+        """The event day. A new newest one moves every slice on at once, touched or not: no order leaves a trace."""
+        day = int(event_at // DAY)
+        if day > self._newest_day:
+            self._newest_day = day
+            for totals in self._totals:
+                totals.cohorts.advance(day)
+            self._dirty_slices.update(range(len(self._totals)))
+        return day
+
     def _indices(self, labels: tuple[str, ...]) -> list[int]:
         return [self._slot(slice_) for slice_ in self._slicing.slices_of(labels)]
 
@@ -104,7 +164,7 @@ class Tracker:
         index = self._index.get(slice_)
         if index is None:
             index = self._index[slice_] = len(self._totals)
-            self._totals.append(SliceTotals(slice_))
+            self._totals.append(SliceTotals(slice_, cohorts=Cohorts(self._newest_day)))
         return index
 
     def _add_to_cluster(self, outcome: Outcome, indices: list[int]) -> None:
@@ -165,6 +225,7 @@ class Tracker:
             self._totals.append(SliceTotals(()))
         self._totals[index] = totals
         self._index[totals.slice] = index
+        self._newest_day = max(self._newest_day, totals.cohorts.newest_day)
 
 
 def slice_row(customer: str, slice_: Slice, totals: SliceTotals, standing: SliceStanding | None) -> SliceRow:
@@ -193,6 +254,7 @@ def slice_row(customer: str, slice_: Slice, totals: SliceTotals, standing: Slice
         standing=standing,
         last_reference_at=totals.last_reference_at,
         missing=totals.missing,
+        missing_by_age=totals.cohorts.missing_by_age(),
     )
 
 

@@ -120,6 +120,16 @@ class PairTableContract:
         assert table.transcript(1) is None and table.references(1) == []
         assert (table.pending(), table.waiting(), table.held_bytes()) == (0, 0, 0)
 
+    def test_one_version_can_be_let_go(self) -> None:
+        """The bound on versions of an utterance keeps the greatest ones."""
+        table = self.make()
+        table.put_transcript(transcript(9))
+        for revision in (1, 2):
+            table.put_reference(reference(9, revision))
+        table.drop_reference(reference(9, 1))
+        table.drop_reference(reference(9, 7))
+        assert [held.revision for held in table.references(9)] == [2] and table.held() == 2
+
     def test_expiry_goes_by_time_then_key_within_its_limit(self) -> None:
         """The same records in another order must expire in the same order."""
         table = self.make()

@@ -148,12 +148,19 @@ def test_a_complaint_does_not_take_an_utterance_out_of_the_sample() -> None:
     assert (winner.source, winner.score.counts.errors) == (Source.SAMPLED, 1)
 
 
-def test_versions_of_one_utterance_are_bounded() -> None:
-    """A runaway producer sends a new revision for ever."""
+@pytest.mark.parametrize("order", [1, -1])
+def test_versions_of_one_utterance_are_bounded_and_the_greatest_wins(order: int) -> None:
+    """A runaway producer sends a new revision for ever, in whatever order."""
     pairs = pairing()
-    pairs.transcript(held_transcript())
-    fates = [pairs.reference(held_reference(revision=number))[0] for number in range(VERSIONS_MAX + 3)]
-    assert fates.count(ReferenceFate.OVERFLOW) == 3
+    emissions = arrive(pairs, held_transcript())
+    for number in list(range(VERSIONS_MAX + 3))[::order]:
+        emissions += arrive(pairs, held_reference(revision=number, event_at=MARCH_2 + HOUR * (1 + number)))
+    won = Counter[int]()
+    for emission in emissions:
+        if isinstance(emission, Outcome):
+            won[emission.revision] += emission.counts
+    assert {revision for revision, times in won.items() if times} == {VERSIONS_MAX + 2}
+    assert len(standing_versions(emissions)) == VERSIONS_MAX
 
 
 @pytest.mark.parametrize("ceiling", [0.5])

@@ -122,7 +122,19 @@ def test_a_restart_goes_on_with_the_same_plans() -> None:
         for stratum in (("us",), ("indian",), ("new",)):
             at = MARCH_2 + hour * HOUR
             assert chosen.probability(stratum, at) == again.probability(stratum, at)
-    assert not sampler().changes()
+
+
+def test_a_lower_probability_does_not_forget_what_a_higher_one_kept() -> None:
+    """References of utterances kept before the restart must be let in for as long as these are held."""
+    before, after = sampler(probability=1.0), sampler(probability=0.1)
+    before.probability((), MARCH_2)
+    for change in before.changes():
+        assert change.value is not None
+        after.restore(change.table, change.key, change.value)
+    coin = next(coin for coin in map(after.coin, map(str, range(99))) if not after.kept(coin, 0.1))
+    assert after.probability((), MARCH_2) == 0.1 and after.may_be_kept(coin)
+    after.lift_ceiling(MARCH_2 + 40 * DAY)
+    assert not after.may_be_kept(coin)
 
 
 @given(

@@ -13,7 +13,6 @@ from monitor.adapters.wire.decoding import (
     kind_of,
 )
 from monitor.adapters.wire.encoding import (
-    encode_observation,
     encode_outcome,
     encode_pointer,
     encode_review,
@@ -26,7 +25,6 @@ __all__ = [
     "Decoded",
     "decode_reference",
     "decode_transcript",
-    "encode_observation",
     "encode_outcome",
     "encode_pointer",
     "encode_review",

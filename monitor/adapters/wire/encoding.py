@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from monitor.adapters.instants import instant
-from monitor.core.records import Observation, Outcome, Pointer, Review, Transition
+from monitor.core.records import Outcome, Pointer, Review, Transition
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
@@ -100,24 +100,6 @@ def encode_outcome(outcome: Outcome, dimensions: Sequence[str]) -> bytes:
             "flags": flags,
             "counts": outcome.counts,
             "holds": outcome.holds,
-        }
-    )
-
-
-def encode_observation(observation: Observation, dimensions: Sequence[str]) -> bytes:
-    """One sampled transcript, seen or withdrawn, for the outcomes' topic; `dimensions` names its labels."""
-    return _line(
-        {
-            "id": _hexadecimal(observation.utterance),
-            "event_at": instant(observation.event_at),
-            "customer": observation.customer,
-            "deployment": observation.deployment,
-            "model": observation.model,
-            "attributes": dict(zip(dimensions, observation.labels, strict=True)),
-            "session": observation.session,
-            "speaker": observation.speaker,
-            "inclusion_probability": observation.inclusion_probability,
-            "counts": observation.counts,
         }
     )
 

@@ -23,8 +23,6 @@ _ERASE_RULE = (
     ' To erase an utterance: a null value with the id as key, or an object of exactly schema, id and "erase": true.'
 )
 
-NAMES = ("transcript", "reference", "outcome")
-
 
 def schema(name: str) -> JsonSchema:
     """The JSON Schema of `transcript`, `reference` or `outcome`; KeyError for any other name."""
