@@ -22,6 +22,7 @@ from monitor.adapters.presentation import (
     Standing,
     Story,
     Tally,
+    Waiting,
     by_concern,
     counted,
     customers,
@@ -35,6 +36,7 @@ from monitor.adapters.presentation import (
     stylesheet,
     tally,
     unlabelled,
+    waiting,
     whole_percent,
 )
 from monitor.core.records import SliceRow, Transition, View
@@ -45,6 +47,9 @@ ROWS_MAX = 300
 
 RESOLVED_MAX = 20
 """Resolved incidents listed: the latest; all that are kept are in `/api/v1/incidents`."""
+
+WAITING_MAX = 12
+"""Rows of the table of missing corrections for each customer, the worst groups: a screenful on a phone."""
 
 REFRESH_SECONDS = 10
 """Reload interval of `/?refresh=10`. Off unless asked for: a page that reloads by itself throws screen readers back."""
@@ -91,6 +96,8 @@ class Customer:
     scale: float
     unlabelled: tuple[Share, ...]
     corrected: tuple[Share, ...]
+    waiting: tuple[Waiting, ...]
+    waiting_left_out: int
     granted: float
     spent: float
 
@@ -112,6 +119,7 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
         if row.wer is not None and row.wer_low is not None and row.wer_high is not None
     )
     counts = tally(rows)
+    without = waiting(rows)
     granted, spent = next(((granted, spent) for owner, granted, spent in view.budget if owner == name), (0.0, 0.0))
     return Customer(
         name=name,
@@ -131,6 +139,8 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
         scale=scale,
         unlabelled=tuple(unlabelled(view, name)),
         corrected=tuple(_corrected(view, rows)),
+        waiting=tuple(without[:WAITING_MAX]),
+        waiting_left_out=max(0, len(without) - WAITING_MAX),
         granted=granted,
         spent=spent,
     )
@@ -263,6 +273,9 @@ def incidents_document(view: View) -> bytes:
 
 def _slice_fields(row: SliceRow) -> dict[str, Json]:
     fields: dict[str, Json] = msgspec.to_builtins(row)
+    fields["missing_by_age"] = [
+        {"age": band, "transcripts": seen, "missing": missing} for band, seen, missing in row.missing_by_age
+    ]
     standing = fields["standing"]
     if isinstance(standing, dict) and row.standing is not None:
         reference_at = row.standing.last_reference_at

@@ -128,6 +128,15 @@ def duration(seconds: float) -> str:
     return ""
 
 
+def age_words(band: str) -> str:
+    """An age band as people read it.
+
+    >>> age_words("3-7d").replace(chr(160), " "), age_words("7d+").replace(chr(160), " ")
+    ('3–7 d', '7 d +')
+    """
+    return band.replace("-", "–").replace("d", f"{_SPACE}d").replace("+", f"{_SPACE}+")
+
+
 def _bound(ratio: float | None) -> str:
     return "…" if ratio is None else f"{100 * ratio:.1f}"
 
@@ -308,6 +317,42 @@ def unlabelled(view: View, customer: str) -> list[Share]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """One group's transcripts without a correction, by age."""
+
+    name: str
+    dimension: str
+    """Empty for all traffic."""
+    bands: tuple[Share, ...]
+
+
+_OLD = ("3-7d", "7d+")
+"""Ages at which a correction is overdue: most references come within three days (reference_delay_seconds)."""
+
+
+def waiting(rows: Iterable[SliceRow]) -> list[Waiting]:
+    """All traffic, then one-way groups: first those with the greatest share of old transcripts without a correction."""
+    shown = [row for row in rows if row.depth <= 1 and any(seen for _, seen, _ in row.missing_by_age)]
+    return [_waiting(row) for row in sorted(shown, key=lambda row: (row.depth, *_overdue(row), row.slice))]
+
+
+def _overdue(row: SliceRow) -> tuple[float, int]:
+    """Sorts the worst first: by share, then by number."""
+    old = [(seen, missing) for band, seen, missing in row.missing_by_age if band in _OLD]
+    seen, missing = sum(seen for seen, _ in old), sum(missing for _, missing in old)
+    return (-missing / seen if seen else 0.0, -missing)
+
+
+def _waiting(row: SliceRow) -> Waiting:
+    pairs = slice_named(row.slice)
+    return Waiting(
+        name=pairs[0][1] if pairs else "all traffic",
+        dimension=pairs[0][0] if pairs else "",
+        bands=tuple(Share(name=band, part=missing, whole=seen) for band, seen, missing in row.missing_by_age),
+    )
+
+
 def counted(counters: Mapping[str, int], name: str, label: str) -> list[tuple[str, int]]:
     """Totals of a pipeline counter by one of its labels, the greatest first."""
     totals: dict[str, int] = {}
@@ -350,6 +395,7 @@ def environment() -> Environment:
         machine_time,
         ago,
         duration,
+        age_words,
         slice_words,
         slice_named,
         standing_of,

@@ -38,8 +38,8 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Split:
 
 
 def distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Errors of the alignment alone."""
-    if len(reference) * len(hypothesis) > CELLS_MAX:
+    """Errors of the alignment alone. Beyond a quarter of `CELLS_MAX`, of windows: it is asked for beside `align`."""
+    if len(reference) * len(hypothesis) > CELLS_MAX // 4:
         _, substitutions, deletions, insertions = _align_long(reference, hypothesis)
         return substitutions + deletions + insertions
     return Levenshtein.distance(reference, hypothesis)

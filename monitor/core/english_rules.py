@@ -55,7 +55,7 @@ _ENDING_APART = re.compile(r"([0-9])\s+(st|nd|rd|th|s)\b")
 _AND_A_HALF = re.compile(r"\band\s+a\s+half\b")
 _DOLLARS_AND_CENTS = re.compile(r"([€£$])([0-9]+) (?:and )?¢([0-9]{1,2})\b")
 _CENTS_ONLY = re.compile(r"[€£$]0.([0-9]{1,2})\b")
-_SYMBOL = re.compile(f"[{SYMBOLS}]")
+_NOT_OF_WORDS = re.compile(r"[^\w ]")
 _ONE = re.compile(r"\b1(s?)\b")
 _SYMBOL_BEFORE_WORD = re.compile(r"[.$¢€£]([^0-9])")
 _PERCENT_AFTER_WORD = re.compile(r"([^0-9])%")
@@ -132,10 +132,15 @@ class EnglishRules:
         text = _CENTS_ONLY.sub(lambda found: f"¢{int(found[1])}", text)
         return text.split()
 
+    @staticmethod
+    def pieces(words: Sequence[str]) -> int:
+        """Into how many words `digits` takes these apart."""
+        return len(words) + len(_LETTER_BESIDE_DIGIT.findall(" ".join(words)))
+
     def finish(self, words: Sequence[str], *, first: bool, last: bool) -> list[str]:
         """Words as compared: American spelling, no symbol apart from a number. `first`, `last`: the text's own ends."""
         text = " ".join(words)
-        if _SYMBOL.search(text) is None:
+        if _NOT_OF_WORDS.search(text) is None:
             return [self._final.get(word, word) for word in words]
         if "1" in text:
             text = _ONE.sub(r"one\1", text)

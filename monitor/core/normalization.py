@@ -27,6 +27,7 @@ RULES_REVISION = 1
 
 PROFILES = ("whisper-en", "basic", "chars")
 
+_WORD = re.compile(r"\w")
 _GRAPHEME = regex.compile(r"\X")
 
 
@@ -156,28 +157,30 @@ class Replacements:
     _PIECE = re.compile(r"\w+|[^\w\s]")
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._phrases: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-        for old, new in sorted(pairs, key=lambda pair: (-len(self._PIECE.findall(pair[0])), pair)):
-            pieces = tuple(self._PIECE.findall(old.lower()))
-            if pieces:
-                self._phrases.setdefault(pieces[0], []).append((pieces, new))
+        self._wanted: dict[str, str] = {}
+        for old, new in sorted(pairs):
+            self._wanted.setdefault(" ".join(self._PIECE.findall(old.lower())), new)
+        self._wanted.pop("", None)
+        # Grouped by first character: a word that starts no phrase is passed over after a few comparisons.
+        groups: dict[str, list[str]] = {}
+        for old in sorted(self._wanted, key=lambda old: (-len(old), old)):
+            groups.setdefault(old[0], []).append(_phrase_pattern(old))
+        alternatives = "|".join(f"{re.escape(first)}(?:{'|'.join(olds)})" for first, olds in sorted(groups.items()))
+        self._pattern = re.compile(rf"(?:(?<!\w)|(?=\W))(?:{alternatives})") if groups else None
 
     def apply(self, text: str) -> str:
-        """Replacements are not replaced again."""
-        if not self._phrases:
+        """The text in lower case, replaced. Replacements are not replaced again."""
+        if self._pattern is None:
             return text
-        found = list(self._PIECE.finditer(text))
-        pieces = [piece[0].lower() for piece in found]
-        kept: list[str] = []
-        end = 0
-        upto = 0
-        for index, piece in enumerate(pieces):
-            if index < upto or piece not in self._phrases:
-                continue
-            for phrase, new in self._phrases[piece]:
-                if tuple(pieces[index : index + len(phrase)]) == phrase:
-                    upto = index + len(phrase)
-                    kept += (text[end : found[index].start()], new)
-                    end = found[upto - 1].end()
-                    break
-        return "".join([*kept, text[end:]])
+        return self._pattern.sub(lambda found: self._wanted[" ".join(self._PIECE.findall(found[0]))], text.lower())
+
+
+def _phrase_pattern(phrase: str) -> str:
+    """What follows the first character of a phrase. White space separates words, and may stand beside signs."""
+    pattern = ""
+    for before, character, behind in zip(phrase, phrase[1:], phrase[2:] + " ", strict=False):
+        if character != " ":
+            pattern += re.escape(character)
+        else:
+            pattern += r"\s++" if _WORD.match(before) and _WORD.match(behind) else r"\s*+"
+    return pattern + (r"(?!\w)" if _WORD.match(phrase[-1]) else "")

@@ -90,9 +90,9 @@ def test_decisions_say_what_the_standing_says() -> None:
 
 def test_numbers_of_any_kind_read_as_numbers() -> None:
     """numpy's scalars print as `np.float64(0.1)`, and infinities not as Prometheus spells them."""
-    gauges = {"pending_bytes": 1.5, "storage_ok": np.float64(1), "consumer_lag_records": math.inf}
+    gauges = {"pending_bytes": 1.5, "storage_ok": np.float64(1), "waiting_references": math.inf}
     written = Exposition().render(snapshot(gauges=gauges), 0.0)
-    assert b"wervane_storage_ok 1.0\n" in written and b"wervane_consumer_lag_records +Inf\n" in written
+    assert b"wervane_storage_ok 1.0\n" in written and b"wervane_waiting_references +Inf\n" in written
 
 
 def test_every_sample_is_declared_with_help_and_type() -> None:
@@ -168,11 +168,11 @@ def test_series_stop_at_the_cap_and_say_so() -> None:
     seen = snapshot()
     many = tuple(replace(seen.moments[1], slice=(("accent", f"g{index}"),), traffic=1) for index in range(500))
     crowded = replace(seen, moments=(*many, *seen.moments))
-    written = settled(Exposition(series_max=400, configured=[(("accent", "g499"),)]), crowded)
+    written = settled(Exposition(series_max=400), crowded)
     assert sum(not line.startswith(b"#") for line in written.splitlines()) <= 400
     assert shown(written, "slice_utterances_total", **slice_of("all", "all"))
     assert shown(written, "slice_utterances_total", **slice_of("accent", "indian")), "an open incident names it"
-    assert shown(written, "slice_utterances_total", **slice_of("accent", "g499")), "the configuration names it"
+    assert not shown(written, "slice_references_missing_utterances"), "the first to go"
     assert shown(written, "exposition_series_left_out", reason="cap")[0] > 4_000
 
 
@@ -193,6 +193,30 @@ def test_incidents_are_series_that_fall_back_to_zero() -> None:
     written = settled(Exposition(), snapshot())
     assert shown(written, "slice_incident_open", level="page", group="yoruba,clinical", kind="drift") == [1.0]
     assert shown(written, "slice_incident_open", kind="stale") == [0.0]
+
+
+def test_missing_references_are_told_by_age_for_what_is_not_crossed() -> None:
+    """A group that nobody corrects any more shows here weeks before its transcripts run out of time."""
+    seen = snapshot()
+    written = settled(Exposition(strict=True), seen)
+    for at, names in ((0, slice_of("all", "all")), (1, slice_of("accent", "england"))):
+        for age, _, missing in seen.view.slices[at].missing_by_age:
+            assert shown(written, "slice_references_missing_utterances", **names, age=age) == [missing]
+    assert not shown(written, "slice_references_missing_utterances", dimension="accent,deployment")
+
+
+def test_missing_references_give_way_at_the_cap() -> None:
+    """They take only what slices leave, all traffic first, and what is left out is counted."""
+    seen = snapshot()
+    whole = settled(Exposition(), seen)
+    series = sum(not line.startswith(b"#") for line in whole.splitlines())
+    told = len(shown(whole, "slice_references_missing_utterances"))
+    written = settled(Exposition(series_max=series - 6), seen)
+    assert shown(whole, "slice_references_missing_utterances", **slice_of("all", "all"))
+    assert len(shown(written, "slice_references_missing_utterances")) == told - 8
+    assert shown(written, "slice_references_missing_utterances", **slice_of("all", "all"))
+    assert len(shown(written, "slice_utterances_total")) == len(shown(whole, "slice_utterances_total"))
+    assert shown(written, "exposition_series_left_out", reason="cap") == [8.0]
 
 
 def slice_of(dimension: str, group: str) -> dict[str, str]:

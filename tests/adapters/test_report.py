@@ -49,6 +49,12 @@ def test_how_it_was_made_is_listed() -> None:
     assert "9c1f0e5ab7d4" in said and "nothing none" in said
 
 
+def test_missing_corrections_are_told_by_age() -> None:
+    """An archive in which one group is never corrected must say so on paper, too."""
+    said = " ".join(" ".join(checked(render_report(view(), SUMMARY)).words).split())
+    assert "Waiting for a correction, by age" in said and said.index("3–7 d") < said.index("7 d +")
+
+
 def test_empty_and_single_day_archives_render() -> None:
     """The smallest inputs are where scales divide by zero."""
     assert b"No transcript was read" in render_report(View(at=0.0, started_at=0.0, dimensions=()), {})

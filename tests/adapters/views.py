@@ -99,6 +99,21 @@ def row(customer: str, slice_: Slice, share: float, wer: float, verdict: Verdict
         strict_errors=round(pairs * 0.06),
         strict_words=round(pairs * 1.1),
         standing=standing,
+        missing_by_age=missing_by_age(transcripts, pairs),
+    )
+
+
+def missing_by_age(transcripts: int, pairs: int) -> tuple[tuple[str, int, int], ...]:
+    """Spread over the fortnight; nothing of the newest day is corrected yet."""
+    newest, next_days, week = (transcripts * days // DAYS for days in (1, 2, 4))
+    older = transcripts - newest - next_days - week
+    late = pairs * next_days // (2 * transcripts) if transcripts else 0
+    weekly = pairs * week // transcripts if transcripts else 0
+    return (
+        ("<1d", newest, newest),
+        ("1-3d", next_days, next_days - late),
+        ("3-7d", week, week - weekly),
+        ("7d+", older, older - (pairs - late - weekly)),
     )
 
 
@@ -233,7 +248,7 @@ def view(**changed: object) -> View:
             "reference_delay_seconds_count": 12_610,
             "reference_delay_seconds_sum": 1_100_000_000,
         },
-        "gauges": {"pending_utterances": 10_386.0, "pending_bytes": 1.9e6, "consumer_lag_records": 0.0},
+        "gauges": {"pending_utterances": 10_386.0, "pending_bytes": 1.9e6, "waiting_references": 0.0},
         "budget": (("northwind-health", 0.156, 0.114),),
         "config_sha256": "9c1f0e5ab7d4" + "0" * 52,
         **changed,
