@@ -38,6 +38,7 @@ from monitor.building import (
     state_fingerprint,
 )
 from monitor.config import InputKind, Settings
+from monitor.core.parity import failures, parity
 from monitor.core.pipeline import Effects
 from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
 from monitor.core.rejections import RejectionGuard
@@ -110,7 +111,7 @@ class Agent:
         self._on_effects = on_effects
         self._on_publish = on_publish
         self._started_at = self._durable_at = time.time()
-        self._parity_failures = 0
+        self._parity_failures = failures(parity(scorer))
         self._positions: dict[str, int] = {}
         self._lines_open = 0
         self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()

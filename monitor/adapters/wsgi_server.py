@@ -98,7 +98,9 @@ class Server:
             self._server = _BoundedServer(host, port, application(routes))
         except (OSError, OverflowError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ServeFailed(f"cannot serve on {host}:{port}: {why}; choose another serve.port (demo: --port)") from error
+            raise ServeFailed(
+                f"cannot serve on {host}:{port}: {why}; choose another serve.port (demo: --port)"
+            ) from error
         self.host = host
         self.port = int(self._server.server_address[1])
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="serve", daemon=True)

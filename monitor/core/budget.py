@@ -30,6 +30,7 @@ class Ledger(msgspec.Struct):
     accrued  for each depth, what a slice that took part all along could have taken
     rates    for each depth, what a slice earns in a second, for the interval that ends at `until`
     started  where that interval begins
+    granted_before  what was granted while other `pages` or `days` were in force; rate_since: until when they were
     """
 
     pages: float
@@ -40,6 +41,16 @@ class Ledger(msgspec.Struct):
     accrued: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
     spent: float = 0.0
+    granted_before: float = 0.0
+    rate_since: float | None = None
+
+    def allow(self, pages: float, days: float) -> None:
+        """What is allowed from now on; what time has granted so far stays as it is."""
+        if (pages, days) == (self.pages, self.days):
+            return
+        if self.since is not None:
+            self.granted_before, self.rate_since = self.granted(), self.until
+        self.pages, self.days = pages, days
 
     def advance(self, until: float, watched: Sequence[int]) -> None:
         """Event time moves on to `until`; `watched` slices of each depth share what the interval earns."""
@@ -71,4 +82,10 @@ class Ledger(msgspec.Struct):
 
     def granted(self) -> float:
         """Expected false pages that time has allowed so far."""
-        return 0.0 if self.since is None else self.pages * (self.until - self.since) / (self.days * DAY)
+        since = self.since if self.rate_since is None else self.rate_since
+        return 0.0 if since is None else self.granted_before + self.pages * (self.until - since) / (self.days * DAY)
+
+    def chance(self, since: float | None, until: float) -> float:
+        """What the present rate has granted between two event times, for one day at the most."""
+        begins = max(at for at in (self.since, self.rate_since, since) if at is not None)
+        return self.pages * min(max(until - begins, 0.0), DAY) / (self.days * DAY)

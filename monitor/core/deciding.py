@@ -18,6 +18,7 @@ import msgspec
 from monitor.core.budget import Ledger
 from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, to_cells, traffic_of
+from monitor.core.conditions import Conditions
 from monitor.core.decide_settings import DecideSettings as DecideSettings
 from monitor.core.decider_clock import Clock, Coverage
 from monitor.core.describing import Why
@@ -30,21 +31,20 @@ from monitor.core.records import (
     UNKNOWN,
     Direction,
     IncidentKind,
+    Labels,
     Observation,
     Outcome,
     Slice,
     SliceStanding,
     Transition,
-    Verdict,
 )
 from monitor.core.recovery import Recovery, recovers, recovery_of
-from monitor.core.silence import TrafficTable, blind_conditions, coverage_conditions, stale_conditions
 from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.snapshot import SliceMoments as SliceMoments
 from monitor.core.standing_gaps import gap_dimensions
 from monitor.core.standings import Gap, Standings, slice_standing, standings
-from monitor.core.telling import Condition, Desk, gap_condition
+from monitor.core.telling import Desk
 from monitor.core.units import Units
 from monitor.core.watching import Found, Watches
 
@@ -68,13 +68,13 @@ class Decider:
         self._settings = settings
         self._slicing = slicing
         self._axes = axes_of(slicing)
-        self._label_dimension = next((name for name in ("accent", *slicing.sliced) if name in slicing.sliced), None)
         self._units = Units(settings.units, slicing)
         self._cells: Log[CellRow] = Log("cells", CellRow, settings.cells_max)
         self._traffic: Log[TrafficRow] = Log("traffic", TrafficRow, settings.traffic_max)
         self._watches = Watches(slicing, settings.learn)
         self._slices = SliceTable(slicing)
         self._desk = Desk(customer)
+        self._conditions = Conditions(self._desk, slicing)
         self._clock = Clock(
             ledger=Ledger(pages=settings.page_budget, days=settings.page_budget_days),
             maturity=settings.maturity_seconds,
@@ -86,7 +86,9 @@ class Decider:
     # ---------------------------------------------------------------------------------------------------- buffering
     def observe(self, observation: Observation) -> None:
         """Buffer an observation; nothing is decided before the next look."""
-        self._units.observe(observation)
+        taken_late = self._units.observe(observation)
+        if taken_late:
+            self._take_in(observation.event_at, observation.labels, observation.model)
         self._clock_dirty = True
 
     def score(self, outcome: Outcome) -> None:
@@ -127,18 +129,15 @@ class Decider:
     def _look(self, now: float) -> list[Transition]:
         clock = self._clock
         for event_at, _, seen in self._units.take_in(now, clock.maturity):
-            clock.first_at = event_at if clock.first_at is None else clock.first_at
-            clock.last_at = max(event_at, clock.last_at)
-            clock.traffic.count(event_at)
-            clock.note_model(seen.model, event_at)
-            self._slices.taken_in(seen.labels)
+            self._take_in(event_at, seen.labels, seen.model)
         clock.traffic.pass_hour(now)
         if clock.first_at is None:
             return []
-        told = self._blind(now)
+        told = self._conditions.blind(clock, now)
         if clock.maturity is None:
             learn_seconds = self._settings.learn.learn_seconds
             clock.maturity = find_maturity(now, clock.first_at, learn_seconds, self._units.reference_delays)
+            self._units.maturity = clock.maturity
         daily = now % DAY == 0.0
         if clock.maturity is not None:
             told += self._close(now, clock.maturity)
@@ -146,8 +145,17 @@ class Decider:
                 told += self._explain_again(now) + self._calls(now) + self._gaps(now)
             told += self._resolve(now)
         if daily:
-            told += self._silence(now)
+            told += self._conditions.silence(clock, list(self._traffic), open_traffic(self._units), now)
         return told
+
+    def _take_in(self, event_at: float, labels: Labels, model: str) -> None:
+        """Count an utterance that a unit took in."""
+        clock = self._clock
+        clock.first_at = event_at if clock.first_at is None else clock.first_at
+        clock.last_at = max(event_at, clock.last_at)
+        clock.traffic.count(event_at)
+        clock.note_model(model, event_at)
+        self._slices.taken_in(labels)
 
     # ------------------------------------------------------------------------------------------------------- closing
     def _close(self, now: float, maturity: float) -> list[Transition]:
@@ -165,8 +173,7 @@ class Decider:
         self._note_few(cells)
         told = self._alarms(found, now)
         self._bet_on_recovery(cells, now)
-        if not clock.few:
-            self._relearned(self._watches.close_baselines(self._cells, closed_at, clock.ledger), now)
+        self._better_over([] if clock.few else self._watches.close_baselines(self._cells, closed_at, clock.ledger), now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
         self._traffic.forget(closed_at - self._settings.horizon_seconds)
         return told
@@ -199,7 +206,7 @@ class Decider:
         if incident is None:  # one cause may alarm in slices that share nothing: what explains them does
             incident = self._overlapping(diagnosis.slice, direction, scene)
         if incident is not None:
-            return self._desk.join(incident, alarm.slice, now, alarm.evidence)
+            return self._desk.join(incident, alarm.slice, now, alarm.evidence, scene.now)
         reason = Why.BASELINE_EXCEEDED if direction == Direction.WORSE else Why.IMPROVED
         return self._open(alarm.slice, diagnosis, direction, reason, alarm.evidence, now)
 
@@ -245,11 +252,11 @@ class Decider:
                     self._desk.recovered(incident, now)
                 self._desk.book.touch(incident)
 
-    def _relearned(self, closed: Sequence[Slice], now: float) -> None:
-        """A slice that had improved has a baseline again."""
+    def _better_over(self, closed: Sequence[Slice], now: float) -> None:
+        """A slice that had improved has a baseline again; few units have none: there the hold time is all."""
         for incident in self._desk.book:
             better = incident.last.direction == Direction.BETTER and incident.state == State.FIRING
-            if better and (incident.slice in closed or incident.found_by in closed):
+            if better and (self._clock.few or incident.slice in closed or incident.found_by in closed):
                 self._desk.recovered(incident, now)
 
     def _resolve(self, now: float) -> list[Transition]:
@@ -282,9 +289,7 @@ class Decider:
         clock, scene = self._clock, self._scene(now)
         if not clock.few or len(scene.cells) < CALL_CELLS_MIN or scene.cells.words.sum() < CALL_WORDS_MIN:
             return []
-        assert clock.ledger.since is not None
-        earned = scene.now - (clock.ledger.since if clock.calls_at is None else clock.calls_at)
-        chance = clock.ledger.pages * min(max(earned, 0.0), DAY) / (clock.ledger.days * DAY)
+        chance = clock.ledger.chance(clock.calls_at, scene.now)
         clock.calls_at = scene.now
         clock.ledger.spend(chance)
         told: list[Transition] = []
@@ -299,21 +304,14 @@ class Decider:
             if incident is None:
                 reason = Why.CALLS_WORSE if direction == Direction.WORSE else Why.IMPROVED
                 told.append(self._open(diagnosis.slice, diagnosis, direction, reason, 1 / p, now))
-            elif (transition := self._desk.join(incident, diagnosis.slice, now, 1 / p)) is not None:
+            elif (transition := self._desk.join(incident, diagnosis.slice, now, 1 / p, scene.now)) is not None:
                 told.append(transition)
         return told
 
     def _gaps(self, now: float) -> list[Transition]:
         if len(self._scene(now).cells) < GAP_CELLS_MIN:
             return []
-        told: list[Transition | None] = []
-        for slice_, gap in sorted(self._unexplained_gaps(now).items()):
-            incident = self._desk.standing(IncidentKind.DISPARITY, slice_)
-            if gap.verdict == Verdict.PARITY and incident is not None and incident.state == State.FIRING:
-                self._desk.recovered(incident, now)
-            elif gap.verdict == Verdict.DISPARITY and incident is None:
-                told.append(self._desk.condition(IncidentKind.DISPARITY, slice_, gap_condition(gap.row), now))
-        return [transition for transition in told if transition is not None]
+        return self._conditions.gaps(self._unexplained_gaps(now), now)
 
     def _unexplained_gaps(self, now: float) -> Mapping[Slice, Gap]:
         """Gaps without the cells that an incident explains: what has a page of its own was not there all along."""
@@ -323,52 +321,6 @@ class Decider:
         if not explained.any():
             return self._standings().gaps
         return self._standings_at(dataclasses.replace(scene, cells=scene.cells.select(~explained))).gaps
-
-    # -------------------------------------------------------------------------------------------------------- silence
-    def _blind(self, now: float) -> list[Transition]:
-        assert self._clock.first_at is not None
-        traffic = self._clock.traffic
-        holding = blind_conditions(traffic, now, self._clock.first_at, self._clock.maturity or 0.0)
-        incident = self._desk.standing(IncidentKind.BLIND, ())
-        # Traffic that stops as well does not make anybody see again: only a score does.
-        unseen = incident is not None and (traffic.last_scored_at or 0.0) <= incident.opened_at
-        return self._reconcile(IncidentKind.BLIND, holding, {()} if unseen else set(), now)
-
-    def _silence(self, now: float) -> list[Transition]:
-        closed = list(self._traffic)
-        told: list[Transition] = []
-        name = self._label_dimension
-        if name is not None:
-            table = TrafficTable([*closed, *open_traffic(self._units)], self._slicing.names)
-            incident = self._desk.standing(IncidentKind.COVERAGE, ((name, UNKNOWN),))
-            lasting: set[Slice] = set()
-            if incident is not None and table.still_vanished(name, incident.level_before or 0.0, now):
-                lasting.add(incident.slice)
-            told += self._reconcile(IncidentKind.COVERAGE, coverage_conditions(table, name, now), lasting, now)
-        if self._clock.maturity is not None:
-            table = TrafficTable(closed, self._slicing.names)
-            holding = stale_conditions(table, self._slicing.sliced, now, self._clock.maturity)
-            maturity = self._clock.maturity
-            lasting = {
-                incident.slice
-                for incident in self._desk.book
-                if incident.kind == IncidentKind.STALE
-                and incident.state == State.FIRING
-                and not table.labelled_since(incident.slice, incident.opened_at, maturity)
-            }
-            told += self._reconcile(IncidentKind.STALE, holding, lasting, now)
-        return told
-
-    def _reconcile(
-        self, kind: IncidentKind, holding: dict[Slice, Condition], lasting: set[Slice], now: float
-    ) -> list[Transition]:
-        """Open what holds now; start the hold time of what neither holds nor lasts."""
-        told = [self._desk.condition(kind, slice_, holding[slice_], now) for slice_ in sorted(holding)]
-        for incident in list(self._desk.book):
-            over = incident.slice not in holding and incident.slice not in lasting
-            if incident.kind == kind and incident.state == State.FIRING and over:
-                self._desk.recovered(incident, now)
-        return [transition for transition in told if transition is not None]
 
     # ------------------------------------------------------------------------------------------------------- to show
     def standing(self, slice_: Slice) -> SliceStanding | None:
@@ -404,16 +356,22 @@ class Decider:
             unlabelled=unlabelled,
             missing={sums.slice: (sums.matured, sums.missing) for sums in self._slices},
             counters={
-                **dict(sorted(self._units.counters.items())),
-                "cells_forgotten": self._cells.forgotten,
-                "traffic_forgotten": self._traffic.forgotten,
-                "incidents_forgotten": self._desk.book.forgotten,
+                **self._counters(),
                 "slots": len(self._units),
                 "open_units": self._units.open_units,
                 "cells": self._cells.rows,
                 "watches": len(self._watches),
             },
         )
+
+    def _counters(self) -> dict[str, int]:
+        """What only rises, a restart included."""
+        return {
+            **dict(sorted(self._units.counters.items())),
+            "cells_forgotten": self._cells.forgotten,
+            "traffic_forgotten": self._traffic.forgotten,
+            "incidents_forgotten": self._desk.book.forgotten,
+        }
 
     def _standings(self) -> Standings:
         """Courses and gaps of every slice, made anew only after units have closed."""
@@ -461,7 +419,7 @@ class Decider:
             *self._desk.book.changes(),
         ]
         if self._clock_dirty:
-            self._clock.counters = dict(sorted(self._units.counters.items()))
+            self._clock.counters = self._counters()
             written.append(Change("clock", "", msgspec.msgpack.encode(self._clock)))
             self._clock_dirty = False
         return written
@@ -484,9 +442,14 @@ class Decider:
             case _:
                 assert table == "clock"
                 clock = msgspec.msgpack.decode(value, type=Clock)
-                clock.ledger.pages, clock.ledger.days = self._clock.ledger.pages, self._clock.ledger.days
+                clock.ledger.allow(self._clock.ledger.pages, self._clock.ledger.days)
                 self._clock = clock
-                self._units.counters = dict(clock.counters)
+                counters = dict(clock.counters)
+                self._cells.forgotten = counters.pop("cells_forgotten", 0)
+                self._traffic.forgotten = counters.pop("traffic_forgotten", 0)
+                self._desk.book.forgotten = counters.pop("incidents_forgotten", 0)
+                self._units.counters = counters
+                self._units.maturity = clock.maturity
                 self._units.taken_until = float("-inf") if clock.looked_at is None else clock.looked_at
 
 

@@ -51,6 +51,7 @@ _FULL_STOP = re.compile(r"\.(?![0-9])")
 _SECOND_STOP = "\ud801"
 """Stands for the second of two full stops, which the library's rule steps over: it stays. A surrogate, as above."""
 _LETTER_BESIDE_DIGIT = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
+_SEAM_OR_NUMBER = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])|[0-9]+")
 _ENDING_APART = re.compile(r"([0-9])\s+(st|nd|rd|th|s)\b")
 _AND_A_HALF = re.compile(r"\band\s+a\s+half\b")
 _DOLLARS_AND_CENTS = re.compile(r"([€£$])([0-9]+) (?:and )?¢([0-9]{1,2})\b")
@@ -134,8 +135,8 @@ class EnglishRules:
 
     @staticmethod
     def pieces(words: Sequence[str]) -> int:
-        """Into how many words `digits` takes these apart."""
-        return len(words) + len(_LETTER_BESIDE_DIGIT.findall(" ".join(words)))
+        """How much work `digits` has with these: words, seams between letters and digits, and numbers."""
+        return len(words) + len(_SEAM_OR_NUMBER.findall(" ".join(words)))
 
     def finish(self, words: Sequence[str], *, first: bool, last: bool) -> list[str]:
         """Words as compared: American spelling, no symbol apart from a number. `first`, `last`: the text's own ends."""

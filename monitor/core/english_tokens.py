@@ -25,8 +25,8 @@ RUN_LENGTH_MAX = 16
 LONG_TEXT = 20_000
 """Characters from which a text is read as a whole: its tokens would push everybody else's out of memory."""
 WORDS_MAX = 30_000
-"""Cleaned words from which numbers stay as they are written. The contract allows 20,000 between white space, of which
-only text made to hurt makes so many ("1-1-1-1"). At double, a pair of such texts takes over 250 ms."""
+"""Words and numbers after cleaning from which numbers stay as they are written. The contract allows 20,000 words
+between white space; only text made to hurt makes so many of them ("1-1"). At double, a pair takes over 250 ms."""
 
 Normalized: TypeAlias = tuple[list[str], tuple[str, ...]]
 """The words compared, and the items that must be right (`strict_score`)."""
@@ -268,14 +268,14 @@ class EnglishNormalizer:
         words = self._rules.clean(without_brackets(_lower(text))).split()
         if self._too_many(words):
             return words, self._strict.items(words)
-        if needs_own_reading(text):
+        if needs_own_reading(text, signs=len(text) <= LONG_TEXT):
             out = self._rules.finish(self._rules.digits(words), first=True, last=True)
             return out, self._own_reading(text)
         return self._read_run(words, True, True)
 
     def _own_reading(self, text: str) -> tuple[str, ...]:
         """The strict items of a text of which the lenient rules would hide something."""
-        words = self._rules.clean(own_reading(_lower(text))).split()
+        words = self._rules.clean(own_reading(_lower(text), signs=len(text) <= LONG_TEXT)).split()
         return self._strict.items(words) if self._too_many(words) else self._items(words)
 
     def _too_many(self, words: Sequence[str]) -> bool:

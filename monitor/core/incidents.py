@@ -150,27 +150,32 @@ class IncidentBook:
             self._dirty.add(oldest)
             self.forgotten += 1
 
-    def signal(self, incident: Incident, signal: Signal, at: float) -> Action:
-        """Move an incident on, and say what is to be told."""
+    def signal(self, incident: Incident, signal: Signal, at: float, closed_at: float | None = None) -> Action:
+        """Move an incident on, and say what is to be told.
+
+        closed_at  event time by which units are closed at `at`: what an incident explains, and what it recovers by, are
+                   closed units. None where nothing waits for maturity
+        """
+        closed_at = at if closed_at is None else closed_at
         state, action = TABLE[incident.state, signal]
         if state != incident.state:
             incident.state_at = at
         if signal == Signal.ALARM and state == State.FIRING:
             incident.until = None
             if incident.recovery is not None and incident.state != State.FIRING:
-                incident.recovery.restart(at)
+                incident.recovery.restart(closed_at)
         if action == Action.RESOLVE:
-            incident.until = at
+            incident.until = closed_at
         incident.state = state
         self.touch(incident)
         return action
 
-    def hold(self, incident: Incident, at: float) -> Action:
+    def hold(self, incident: Incident, at: float, closed_at: float | None = None) -> Action:
         """Signal HOLD_PASSED when it has."""
         seconds = {State.RECOVERING: HOLD_SECONDS, State.RESOLVED: FLAP_SECONDS}.get(incident.state)
         if seconds is None or at < incident.state_at + seconds:
             return Action.NOTHING
-        return self.signal(incident, Signal.HOLD_PASSED, at)
+        return self.signal(incident, Signal.HOLD_PASSED, at, closed_at)
 
     def touch(self, incident: Incident) -> None:
         """Note that an incident's document has to be written again."""

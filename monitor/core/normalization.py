@@ -28,6 +28,7 @@ RULES_REVISION = 1
 PROFILES = ("whisper-en", "basic", "chars")
 
 _WORD = re.compile(r"\w")
+_DIGIT = re.compile(r"\d")
 _GRAPHEME = regex.compile(r"\X")
 
 
@@ -112,6 +113,8 @@ class GraphemeNormalizer:
 
     def _normalize(self, text: str) -> Normalized:
         graphemes = self._graphemes(text)
+        if not self._strict.marked and _DIGIT.search(text) is None:
+            return graphemes, ()
         return graphemes, self._strict.items(_numbers_joined(graphemes))
 
     def _graphemes(self, text: str) -> list[str]:

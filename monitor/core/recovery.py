@@ -59,9 +59,9 @@ class Recovery(msgspec.Struct):
         )
         return mean(self.evidence) >= RECOVERY_EVIDENCE
 
-    def restart(self, at: float) -> None:
+    def restart(self, closed_at: float) -> None:
         """A relapse: what was won before counts no longer."""
-        self.since, self.last_at, self.evidence = at, None, NO_EVIDENCE
+        self.since, self.last_at, self.evidence = closed_at, None, NO_EVIDENCE
 
 
 def recovery_of(

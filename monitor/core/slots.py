@@ -7,6 +7,7 @@ shared with the whole session.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from monitor.core.estimators import weight_of
 from monitor.core.records import Labels, Observation, Outcome, Source
@@ -74,9 +75,15 @@ class Slot(msgspec.Struct, array_like=True, gc=False):
         return any(version.reference_at <= deadline for version in self.versions)
 
     def note(self, seen: Seen, count: int) -> None:
-        """It was seen once more, or once less."""
-        count += sum(known for other, known in self.seen if other == seen)
-        self.seen = tuple(sorted([*(pair for pair in self.seen if pair[0] != seen), (seen, count)]))
+        """It was seen once more, or once less.
+
+        A lowered probability raises the weight between the two: of equal observations the greatest weight is kept,
+        which needs no order of arrival.
+        """
+        same = [pair for pair in self.seen if replace(pair[0], weight=seen.weight) == seen]
+        greatest = replace(seen, weight=max([seen.weight, *(known.weight for known, _ in same)]))
+        others = (pair for pair in self.seen if pair not in same)
+        self.seen = tuple(sorted([*others, (greatest, count + sum(known for _, known in same))]))
 
     def add(self, outcome: Outcome) -> None:
         """A version was scored, or became void."""

@@ -71,19 +71,20 @@ LINK = "per"
 _NUMBER = re.compile(r"([-+]?)([€£$¢]?)(\d[\d.]*|\.\d[\d.]*)(%?)")
 _BEFORE_NUMBER = frozenset("-+€£$¢.")
 _MINUS = re.compile(r"(?<!\S)[-−‐‑‒–](?=[.$€£]?\d)")
-_BRACKETS = str.maketrans("<>[](){}", "        ")
-_HIDDEN = re.compile("[<\\[({]|(?<!\\S)[-−‐‑‒–][.$€£]?\\d")
-LONGEST_KEYWORD_WORDS = 8
+_OPENING = "<[("
+_BRACKETS = "<>[](){}"
 
 
-def needs_own_reading(text: str) -> bool:
+def needs_own_reading(text: str, *, signs: bool = True) -> bool:
     """Whether the lenient rules would delete something of this text that the strict score must see."""
-    return _HIDDEN.search(text) is not None
+    return any(bracket in text for bracket in _OPENING) or (signs and _MINUS.search(text) is not None)
 
 
-def own_reading(text: str) -> str:
-    """The text with brackets open and a minus sign before a number as a word."""
-    return _MINUS.sub("minus ", text.translate(_BRACKETS))
+def own_reading(text: str, *, signs: bool = True) -> str:
+    """The text with brackets open and, if `signs`, a minus sign before a number as a word."""
+    for bracket in _BRACKETS:
+        text = text.replace(bracket, " ")
+    return _MINUS.sub("minus ", text) if signs else text
 
 
 class StrictWords:
@@ -93,9 +94,11 @@ class StrictWords:
         self._negations = NEGATION_OF if english else {}
         self._units = UNIT_OF if english else {}
         self._phrases: dict[str, list[tuple[str, ...]]] = {}
+        self._longest = 0
         marked: set[str] = set()
         for keyword in sorted({tuple(words) for words in keywords if words}, key=lambda words: (-len(words), words)):
             self._phrases.setdefault(keyword[0], []).append(keyword)
+            self._longest = max(self._longest, len(keyword))
             marked.update(keyword)
         self.marked: frozenset[str] = frozenset(marked) | self._negations.keys()
         """Words that must be looked at even where there is no digit."""
@@ -111,43 +114,39 @@ class StrictWords:
         for index, word in enumerate(words):
             if index < end_of_keyword:
                 continue
-            phrase = self._keyword(words, index) if word in self._phrases else None
-            if phrase is None and word.isdigit() and word.isascii():  # what most numbers are
-                found.append(word)
-                measured = True
-                continue
-            may_be = phrase is None and (word[0] in _BEFORE_NUMBER or word[0].isdecimal())
-            number = _NUMBER.match(word) if may_be else None
-            if phrase is not None:
+            first = word[0]
+            if word in self._phrases and (phrase := self._keyword(words, index)):
                 found += phrase
                 end_of_keyword = index + len(phrase)
                 measured = False
-            elif number is not None:
-                found += _number(number)
-                rest = word[number.end() :]
-                if rest and not self._units:  # In English it is "th" or "s"; elsewhere a unit written on, "5mg".
-                    found.append(rest)
-                measured = True
-            elif measured and word in self._units:
-                found.append(self._units[word])
+            elif first.isdecimal() or first in _BEFORE_NUMBER:
+                number = [word] if word.isdecimal() else self._number(word)
+                found += number
+                measured = bool(number)
             elif word in self._negations:
                 found.append(self._negations[word])
                 measured = False
-            else:
-                measured = measured and word == LINK
+            elif measured:
+                if word in self._units:
+                    found.append(self._units[word])
+                else:
+                    measured = word == LINK
         return tuple(found)
 
-    def _keyword(self, words: Sequence[str], index: int) -> tuple[str, ...] | None:
-        candidates = self._phrases[words[index]]
-        following = tuple(words[index : index + LONGEST_KEYWORD_WORDS])
-        return next((phrase for phrase in candidates if following[: len(phrase)] == phrase), None)
+    def _keyword(self, words: Sequence[str], index: int) -> tuple[str, ...]:
+        following = tuple(words[index : index + self._longest])
+        return next((phrase for phrase in self._phrases[words[index]] if following[: len(phrase)] == phrase), ())
 
-
-def _number(found: re.Match[str]) -> list[str]:
-    """ "$0.50" as "$" and "0.5", "-5" as "-5"."""
-    sign, currency, digits, percent = found.groups()
-    if digits.count(".") == 1:
-        digits = digits.rstrip("0").rstrip(".")
-    if digits.startswith("."):
-        digits = f"0{digits}"
-    return [item for item in (currency, ("-" if sign == "-" else "") + (digits or "0"), percent) if item]
+    def _number(self, word: str) -> list[str]:
+        """ "$0.50" as "$" and "0.5", "-5" as "-5", "5%" as "5" and "%"; nothing if it is none."""
+        found = _NUMBER.match(word)
+        if found is None:
+            return []
+        sign, currency, digits, percent = found.groups()
+        if digits.count(".") == 1:
+            digits = digits.rstrip("0").rstrip(".")
+        if not digits[:1].isdecimal():
+            digits = f"0{digits}"
+        # Behind an English number is "th" or "s"; elsewhere a unit written on, "5mg".
+        rest = "" if self._units else word[found.end() :]
+        return [item for item in (currency, f"-{digits}" if sign == "-" else digits, percent, rest) if item]

@@ -117,9 +117,11 @@ class Desk:
         self.book.touch(incident)
         return told
 
-    def join(self, incident: Incident, slice_: Slice, at: float, evidence: float) -> Transition | None:
+    def join(
+        self, incident: Incident, slice_: Slice, at: float, evidence: float, closed_at: float | None = None
+    ) -> Transition | None:
         """An alarm that an incident explains. Soon after `resolved`, it fires again under the same name."""
-        action = self.book.signal(incident, Signal.ALARM, at)
+        action = self.book.signal(incident, Signal.ALARM, at, closed_at)
         if slice_ != incident.slice and slice_ not in incident.joined:
             incident.joined = sorted([*incident.joined, slice_])
         if action != Action.FIRE_AGAIN:
@@ -141,7 +143,7 @@ class Desk:
 
     def hold(self, incident: Incident, at: float, scene: Scene) -> Transition | None:
         """Resolve what has been over for the hold time."""
-        if self.book.hold(incident, at) != Action.RESOLVE:
+        if self.book.hold(incident, at, scene.now) != Action.RESOLVE:
             return None
         days = (at - incident.opened_at) / DAY
         told = incident.last

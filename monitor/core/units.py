@@ -3,8 +3,8 @@
 A unit is a declared session, else a speaker's burst without a pause, else the utterance itself. It closes `maturity`
 after its last utterance, with the references given by then; whatever comes later changes estimates, not decisions.
 Everything is buffered by (utterance, event time) and looked at in event-time order, so the order of arrival leaves no
-trace: neither in what closes, nor in a document.
-
+trace: neither in what closes, nor in a document. Only what comes after its look depends on arrival: it joins the unit
+that it continues, or is refused for good.
 
 Only what was corrected is remembered by utterance: of the others a unit keeps how many there were, by labels. A month
 of uncorrected traffic then costs what its sessions cost.
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from monitor.core.changes import Change
 from monitor.core.records import Labels, Observation, Outcome, Record
@@ -42,49 +43,84 @@ class UnitSettings(Record, frozen=True):
     slots_max: int = 150_000
 
 
-Traffic = tuple[tuple[Labels, int, int], ...]
-"""(labels, utterances, weight) of a unit, sorted."""
-
-
 class OpenUnit(msgspec.Struct, gc=False):
     """A unit that may still grow or get references.
 
-    speakers  (speaker, utterances), sorted; members: its utterances that have a slot
+    labels     (folded) and `weight` of `number` utterances: most units have one kind. others: further kinds
+    members    its utterances that have a slot; most units have none
+    sealed_at  a late utterance from this time on was refused: the unit never reaches it, so that nothing of that
+               utterance is ever taken for the unit's own
     """
 
     identity: str
     owner: str
     first_at: float
     ended_at: float
-    traffic: Traffic = ()
-    speakers: tuple[tuple[str, int], ...] = ()
-    members: tuple[SlotKey, ...] = ()
+    labels: Labels = ()
+    weight: int = 0
+    number: int = 0
+    others: dict[tuple[Labels, int], int] | None = None
+    members: list[SlotKey] | None = None
+    sealed_at: float | None = None
 
-    def count(self, seen: Seen, count: int) -> None:
-        """One utterance more, or less."""
-        number, weight = next(((n, w) for labels, n, w in self.traffic if labels == seen.labels), (0, 0))
-        others = (entry for entry in self.traffic if entry[0] != seen.labels)
-        entry = (seen.labels, number + count, weight + count * seen.weight)
-        self.traffic = tuple(sorted([*others, *([entry] if entry[1] else [])]))
-        spoken = count + sum(n for speaker, n in self.speakers if speaker == seen.speaker)
-        rest = (pair for pair in self.speakers if pair[0] != seen.speaker)
-        self.speakers = tuple(sorted([*rest, *([(seen.speaker, spoken)] if spoken else [])]))
+    def add(self, labels: Labels, weight: int) -> None:
+        """One utterance more."""
+        kind = (labels, weight)
+        if kind == (self.labels, self.weight) or not (self.number or self.others):
+            self.labels, self.weight, self.number = labels, weight, self.number + 1
+            return
+        if self.others is None:
+            self.others = {}
+        self.others[kind] = self.others.get(kind, 0) + 1
+
+    def remove(self, labels: Labels, weight: int) -> None:
+        """One utterance less, of those that were added with these labels."""
+        added = self.added_weight(labels, weight)
+        if added is None:
+            return
+        if (labels, added) == (self.labels, self.weight) and self.number:
+            self.number -= 1
+            return
+        assert self.others is not None
+        self.others[labels, added] -= 1
+        if not self.others[labels, added]:
+            del self.others[labels, added]
+
+    def added_weight(self, labels: Labels, weight: int) -> int | None:
+        """The weight that an utterance was added with, which now has `weight`; None if none has these labels.
+
+        A lowered probability raises the weight: it was this one, else the next below.
+        """
+        others = self.others or {}
+        if (self.number and (labels, weight) == (self.labels, self.weight)) or (labels, weight) in others:
+            return weight
+        known = [each for other, each, _ in self.traffic() if other == labels]
+        return max((each for each in known if each < weight), default=min(known, default=None))
+
+    def traffic(self) -> list[tuple[Labels, int, int]]:
+        """(labels, weight of each, utterances), sorted: in which order they came leaves no trace."""
+        first = [(self.labels, self.weight, self.number)] if self.number else []
+        return sorted([*first, *((*kind, number) for kind, number in (self.others or {}).items())])
+
+    def join(self, key: SlotKey) -> None:
+        if self.members is None:
+            self.members = []
+        self.members.append(key)
 
     @property
     def person(self) -> str:
         """The speaker if there is one and no declared session, else the unit."""
-        speaker = self.speakers[0][0] if len(self.speakers) == 1 else ""
-        return f"p:{speaker}" if speaker and not self.owner.startswith("s:") else self.identity
+        return self.owner if self.owner.startswith("p:") else self.identity
 
 
 class UnitDocument(msgspec.Struct, array_like=True):
-    """An open unit as it is stored; members follow from the slots."""
+    """An open unit as it is stored; members follow from the slots. Traffic is sorted."""
 
     owner: str
     first_at: float
     ended_at: float
-    traffic: Traffic
-    speakers: tuple[tuple[str, int], ...]
+    traffic: list[tuple[Labels, int, int]]
+    sealed_at: float | None = None
 
 
 class UnitRow(msgspec.Struct, array_like=True, frozen=True):
@@ -138,60 +174,89 @@ class Units:
         self._shared = SharedSeen()
         self.taken_until = float("-inf")
         """Event time up to which observations were taken in: what comes for earlier times is late."""
+        self.maturity: float | None = None
+        """What the last look closed units by; None while that is unknown."""
         self.counters: dict[str, int] = {}
 
     # ---------------------------------------------------------------------------------------------------- buffering
-    def observe(self, observation: Observation) -> None:
-        """Buffer an observation, or withdraw it."""
+    def observe(self, observation: Observation) -> bool:
+        """Buffer an observation, or withdraw it; whether it came late and was taken in at once."""
         key, seen = (int(observation.utterance), observation.event_at), seen_of(observation)
         if key[1] <= self.taken_until:
-            self._observe_late(key, seen, observation.counts)
-            return
+            return self._observe_late(key, seen, observation.counts)
         slot = self._slots.get(key) or self._new_slot(key)
         if slot is None:
-            return
+            return False
         self._dirty.add(key)
         if not slot.seen and observation.counts == 1:
             slot.seen = self._shared.once(seen)
         else:
             slot.note(seen, observation.counts)
+        return False
 
-    def _observe_late(self, key: SlotKey, seen: Seen, count: int) -> None:
-        """An utterance that was taken in is withdrawn, or one that was withdrawn comes back."""
-        slot, unit = self._slots.get(key), self._unit_at(seen, key)
-        if unit is None or (count > 0 and (slot is None or slot.present() is not None)):
-            self._count("observations_late" if count > 0 else "withdrawals_late")
-            return
+    def _observe_late(self, key: SlotKey, seen: Seen, count: int) -> bool:
+        slot = self._slots.get(key)
+        if slot is None and count > 0:
+            return self._take_late(key, seen)
         if slot is None:
-            slot = self._new_slot(key)
-            if slot is None:
-                return
-            self._join(unit, key, slot)
-            slot.seen = self._shared.once(seen)
-        unit.count(seen, count)
+            slot = self._slot_of_taken(key, seen, "withdrawals_late")
+        if slot is None:
+            return False
+        before = slot.present()
         slot.note(seen, count)
+        after = slot.present()
         self._dirty.add(key)
+        if before != after:  # one that was taken in is withdrawn, or one that was withdrawn comes back
+            unit = self._units[slot.unit]
+            if before is not None:
+                unit.remove(self._slicing.fold(before.labels), before.weight)
+            if after is not None:
+                unit.add(self._slicing.fold(after.labels), after.weight)
+            self._dirty_units.add(unit.identity)
+        return False
+
+    def _take_late(self, key: SlotKey, seen: Seen) -> bool:
+        """Take an utterance into the open unit that it continues, or refuse it for good."""
+        owner, event_at = _owner(seen), key[1]
+        siblings = (self._units[identity] for identity in reversed(self._by_owner.get(owner, ())))
+        unit = next((unit for unit in siblings if unit.first_at <= event_at), None)
+        if unit is None or not self._continues(unit, event_at, self.maturity):
+            if unit is not None:
+                unit.sealed_at = event_at if unit.sealed_at is None else min(event_at, unit.sealed_at)
+                self._dirty_units.add(unit.identity)
+            self._count("observations_late")
+            return False
+        unit.ended_at = max(event_at, unit.ended_at)
+        unit.add(self._slicing.fold(seen.labels), seen.weight)
         self._dirty_units.add(unit.identity)
+        self._count("observations_late_taken")
+        return True
 
     def score(self, outcome: Outcome) -> None:
         """Buffer a version of a reference, or void it."""
         key = (int(outcome.utterance), outcome.event_at)
         slot = self._slots.get(key)
         if slot is None and key[1] <= self.taken_until:
-            seen = seen_of(outcome)
-            unit = self._unit_at(seen, key)
-            if unit is None:
-                self._count("versions_late" if outcome.holds and outcome.counts >= 0 else "withdrawals_late")
-                return
-            slot = self._new_slot(key)
-            if slot is not None:
-                slot.seen = self._shared.once(seen)
-                self._join(unit, key, slot)
+            late = "versions_late" if outcome.holds and outcome.counts >= 0 else "withdrawals_late"
+            slot = self._slot_of_taken(key, seen_of(outcome), late)
         elif slot is None:
             slot = self._new_slot(key)
         if slot is not None:
             slot.add(outcome)
             self._dirty.add(key)
+
+    def _slot_of_taken(self, key: SlotKey, seen: Seen, else_count: str) -> Slot | None:
+        """A slot for an utterance that an open unit took in without one; None if none did, or if there is no room."""
+        unit = self._unit_at(seen, key)
+        weight = None if unit is None else unit.added_weight(self._slicing.fold(seen.labels), seen.weight)
+        if unit is None or weight is None:
+            self._count(else_count)
+            return None
+        slot = self._new_slot(key)
+        if slot is not None:
+            slot.seen = self._shared.once(seen if weight == seen.weight else replace(seen, weight=weight))
+            self._join(unit, key, slot)
+        return slot
 
     def _new_slot(self, key: SlotKey) -> Slot | None:
         """A slot for an utterance, waiting for a look if none has passed it; None if there is no room."""
@@ -215,7 +280,7 @@ class Units:
 
     def _join(self, unit: OpenUnit, key: SlotKey, slot: Slot) -> None:
         slot.unit = unit.identity
-        unit.members = (*unit.members, key)
+        unit.join(key)
 
     def _count(self, name: str, amount: int = 1) -> None:
         if amount:
@@ -232,6 +297,7 @@ class Units:
     # ---------------------------------------------------------------------------------------------------- taking in
     def take_in(self, now: float, maturity: float | None) -> list[tuple[float, str, Seen]]:
         """Assign everything observed up to `now` to units: (event time, unit, what was seen), in event-time order."""
+        self.maturity = maturity
         due = sorted((key[1], key[0]) for key in self._waiting if key[1] <= now)
         taken: list[tuple[float, str, Seen]] = []
         for event_at, utterance in due:
@@ -247,7 +313,7 @@ class Units:
             if unit is None:
                 self._drop(key)
                 continue
-            unit.count(seen, 1)
+            unit.add(self._slicing.fold(seen.labels), seen.weight)
             self._dirty_units.add(unit.identity)
             if slot.versions or slot.void or len(slot.seen) > 1:
                 self._join(unit, key, slot)
@@ -277,6 +343,8 @@ class Units:
         if maturity is not None:
             # A unit that could be closed by now must not grow: closing then depends on times only, not on looks.
             pause = min(pause, maturity)
+        if unit.sealed_at is not None and event_at >= unit.sealed_at:
+            return False
         return event_at - unit.ended_at <= pause and event_at - unit.first_at <= self.settings.span_seconds
 
     def _open(self, unit: OpenUnit) -> None:
@@ -308,7 +376,7 @@ class Units:
             if not siblings:
                 del self._by_owner[unit.owner]
         _let_go(unit.identity, self._dirty_units, self._unwritten_units)
-        for key in unit.members:
+        for key in unit.members or ():
             self._drop(key)
 
     def _drop(self, key: SlotKey) -> None:
@@ -317,11 +385,11 @@ class Units:
 
     def _rows(self, unit: OpenUnit, deadline: float) -> Iterator[UnitRow]:
         sums: dict[Labels, list[int]] = {}
-        for labels, number, weight in unit.traffic:
-            total = sums.setdefault(self._slicing.fold(labels), [0] * 9)
+        for labels, weight, number in unit.traffic():
+            total = sums.setdefault(labels, [0] * 9)
             total[0] += number
-            total[1] += weight
-        for key in unit.members:
+            total[1] += number * weight
+        for key in unit.members or ():
             slot = self._slots[key]
             seen = slot.present()
             if seen is None:
@@ -347,7 +415,7 @@ class Units:
         """Open units, in the order of identities, with (folded labels, utterances, weight)."""
         for identity in sorted(self._units):
             unit = self._units[identity]
-            yield unit, [(self._slicing.fold(labels), number, weight) for labels, number, weight in unit.traffic]
+            yield unit, [(labels, number, number * weight) for labels, weight, number in unit.traffic()]
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -374,10 +442,12 @@ class Units:
         """Take back one document; slots come before units."""
         if table == "units":
             stored = msgspec.msgpack.decode(value, type=UnitDocument)
-            members = self._units.pop(key).members if key in self._units else ()
-            unit = OpenUnit(
-                key, stored.owner, stored.first_at, stored.ended_at, stored.traffic, stored.speakers, members
-            )
+            members = self._units.pop(key).members if key in self._units else None
+            unit = OpenUnit(key, stored.owner, stored.first_at, stored.ended_at)
+            unit.members, unit.sealed_at = members, stored.sealed_at
+            if stored.traffic:
+                unit.labels, unit.weight, unit.number = stored.traffic[0]
+                unit.others = {(labels, weight): number for labels, weight, number in stored.traffic[1:]} or None
             self._open(unit)
             if unit.owner:
                 self._by_owner[unit.owner].sort(key=lambda identity: self._units[identity].first_at)
@@ -389,8 +459,7 @@ class Units:
         if not slot.unit:
             self._waiting.add(found)
             return
-        unit = self._units.setdefault(slot.unit, OpenUnit(slot.unit, "", 0.0, 0.0))
-        unit.members = (*unit.members, found)
+        self._units.setdefault(slot.unit, OpenUnit(slot.unit, "", 0.0, 0.0)).join(found)
 
 
 def _owner(seen: Seen) -> str:
@@ -403,7 +472,9 @@ def _identity(owner: str, key: SlotKey) -> str:
 
 
 def _document(unit: OpenUnit) -> bytes:
-    return msgspec.msgpack.encode(UnitDocument(unit.owner, unit.first_at, unit.ended_at, unit.traffic, unit.speakers))
+    return msgspec.msgpack.encode(
+        UnitDocument(unit.owner, unit.first_at, unit.ended_at, unit.traffic(), unit.sealed_at)
+    )
 
 
 Name = TypeVar("Name", str, SlotKey)

@@ -121,9 +121,7 @@ def test_missing_corrections_are_told_by_group_and_age() -> None:
     said = words(replace(seen, slices=rows))
     told = said[said.index("Waiting for a correction, by age") :]
     assert told.index("all traffic") < told.index("welsh") < told.index("england")
-    assert "welsh accent 100\u00a0% 10 of\u00a010 – 100\u00a0% 40 of\u00a040 98\u00a0% 59 of\u00a060" in re.sub(
-        r"[^\S\u00a0]+", " ", told.replace("\u202f", "")
-    )
+    assert "welsh accent 100 % 10 of 10 – 100 % 40 of 40 98 % 59 of 60" in told
     listed = json.loads(slices_document(replace(seen, slices=rows)))["slices"]
     welsh = next(row for row in listed if row["slice"] == "accent=welsh")
     assert welsh["missing_by_age"][3] == {"age": "7d+", "transcripts": 60, "missing": 59}
@@ -134,7 +132,7 @@ def test_the_table_by_age_is_a_screenful_and_says_what_it_leaves_out() -> None:
     one = view().slices[1]
     rows = tuple(replace(one, slice=f"accent=group{index}") for index in range(50))
     document = StatusPage().render(view(slices=rows)).decode()
-    assert document.split('<table class="ages">')[1].split("</table>")[0].count('scope="row"') == 12
+    assert document.split('<table class="ages"')[1].split("</table>")[0].count('scope="row"') == 12
     assert "38 more groups" in document
     assert "Waiting for a correction" not in words(view(slices=(replace(one, missing_by_age=()),)))
 

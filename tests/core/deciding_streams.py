@@ -64,13 +64,14 @@ CALLS = SliceSettings(
 )
 
 
-def calls(seed: int, worse_from: float = 99.0) -> list[Message]:
-    """Three calls a day for 16 days in four sectors, 12 utterances of 60 words each; tech gets 5 times worse."""
+def calls(seed: int, worse_from: float = 99.0, worse_until: float = 99.0, days: int = 16) -> list[Message]:
+    """Three calls a day in four sectors, 12 utterances of 60 words each; tech gets 5 times worse."""
     chance = random.Random(seed)
     made: list[Message] = []
-    for call in range(48):
+    for call in range(3 * days):
         day, sector = call / 3, ("tech", "energy", "health", "goods")[call % 4]
-        level = 0.08 * chance.gammavariate(8, 1 / 8) * (5 if sector == "tech" and day >= worse_from else 1)
+        worse = sector == "tech" and worse_from <= day < worse_until
+        level = 0.08 * chance.gammavariate(8, 1 / 8) * (5 if worse else 1)
         for k in range(12):
             key, at = 12 * call + k, MARCH_2 + day * DAY + k * 120.0
             said = {"event_at": at, "labels": ("unknown", "desk", sector), "session": f"call {call}"}

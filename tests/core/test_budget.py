@@ -51,3 +51,17 @@ def test_no_history_of_slices_overspends(seed: int) -> None:
             depth = chance.randrange(3)
             marks.append((depth, account.earned(depth, now)))
         assert account.spent <= account.granted() + 1e-12
+
+
+@pytest.mark.parametrize("pages", [0.25, 4.0])
+def test_a_changed_budget_grants_from_now_on(pages: float) -> None:
+    """A lower one must not turn what was spent into too much; a higher one must not make money of the past."""
+    account = ledger()
+    account.advance(45 * DAY, (1, 1, 1))
+    account.spend(account.granted())
+    account.allow(pages, 90.0)
+    assert account.granted() == account.spent == pytest.approx(0.5)
+    account.advance(90 * DAY, (1, 1, 1))
+    assert account.granted() == pytest.approx(0.5 + pages / 2)
+    assert sum(account.earned(depth, 90 * DAY) for depth in range(3)) == pytest.approx(0.5 + pages / 2)
+    assert account.chance(44.5 * DAY, 45.5 * DAY) == pytest.approx(pages / 180)

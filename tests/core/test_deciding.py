@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from monitor.core.deciding import Decider
 from monitor.core.records import (
     Direction,
     IncidentKind,
@@ -19,7 +21,7 @@ from monitor.core.records import (
     Verdict,
 )
 from monitor.core.slicing import SliceSettings
-from tests.builders import DAY, HOUR, MARCH_2, observation
+from tests.builders import DAY, HOUR, MARCH_2, observation, outcome
 from tests.core.deciding_streams import (
     CALLS,
     Documents,
@@ -127,6 +129,24 @@ def test_a_few_calls_are_enough_where_bets_have_none() -> None:
 def test_calls_with_which_nothing_happens_page_nobody() -> None:
     """Calls differ by their own nature: a customer with 3 a day must not be paged for that."""
     assert feed(decider(CALLS), calls(seed=0)) == []
+
+
+def test_an_improvement_of_a_few_calls_ends_after_its_hold_time() -> None:
+    """There is no baseline to learn anew: a digest that stays open for ever says nothing."""
+    told = feed(decider(CALLS, page_budget=10.0), calls(seed=2, worse_from=0, worse_until=12, days=24))
+    better = [t for t in told if t.direction == Direction.BETTER]
+    assert [(t.state.value, t.level.value) for t in better] == [("firing", "digest"), ("resolved", "digest")]
+    assert DAY <= better[1].at - better[0].at <= DAY + 2 * HOUR
+
+
+def test_a_standing_gap_that_holds_takes_a_recovery_back() -> None:
+    """Resolved and opened again a day later would be a second ticket for what was there all along."""
+    watched = decider()
+    told = feed(watched, messages(days=12), until=MARCH_2 + 12 * DAY + 2 * HOUR)
+    (incident,) = watched._desk.book
+    watched._desk.recovered(incident, MARCH_2 + 12 * DAY + 2 * HOUR)
+    told += look_on(watched, MARCH_2 + 12 * DAY + 3 * HOUR, until=MARCH_2 + 15 * DAY)
+    assert [(t.state, t.kind) for t in told] == [(IncidentState.FIRING, IncidentKind.DISPARITY)]
 
 
 # ------------------------------------------------------------------------------------------------------------- silence
@@ -259,6 +279,52 @@ def test_coverage_counts_what_is_not_seen() -> None:
     seen = watched.coverage()
     assert seen.unlabelled == {"accent": 0.5, "deployment": 0.0}
     assert seen.missing[()] == (240, 0) and seen.counters["observations_late"] == 1
+
+
+def test_a_late_utterance_that_is_taken_in_counts_as_traffic() -> None:
+    """More matured than came in, or more corrected than matured, would be a share that nobody can read."""
+    watched = decider()
+    times = {1: 10.0, 2: 10.4, 3: 10.2, 4: 10.8}
+    said: dict[int, dict[str, Any]] = {}
+    said |= {key: {"event_at": MARCH_2 + hours * HOUR, "session": "call"} for key, hours in times.items()}
+    for key in (1, 2):
+        watched.observe(observation(key, **said[key]))
+    watched.look(MARCH_2 + 11 * HOUR)
+    for key in (3, 4):
+        watched.observe(observation(key, **said[key]))
+    for key in times:
+        watched.score(outcome(key, errors=1, reference_at=MARCH_2 + 12 * HOUR, **said[key]))
+    assert watched.settled_at == MARCH_2 + 10.8 * HOUR + 2 * DAY
+    watched.look(MARCH_2 + 60 * HOUR)
+    everybody = watched.moments()[0]
+    assert (everybody.traffic, everybody.utterances, watched.coverage().missing[()]) == (4, 4, (4, 0))
+
+
+def restored(documents: Documents, **settings: object) -> Decider:
+    again = decider(**settings)  # type: ignore[arg-type]
+    for (table, key), value in documents.items():
+        again.restore(table, key, value)
+    return again
+
+
+def test_what_was_forgotten_stays_counted_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exported as counters: one that falls reads as a reset."""
+    monkeypatch.setattr("monitor.core.incidents.INCIDENTS_MAX", 1)
+    watched, documents = decider(cells_max=300, traffic_max=300), Documents()
+    feed(watched, messages(lambda accent, day: steady(accent, day) * (1 if day < 5 else 0.1 if day < 9 else 4)))
+    save(watched, documents)
+    counters = watched.coverage().counters
+    assert all(counters[f"{name}_forgotten"] > 0 for name in ("cells", "traffic", "incidents"))
+    assert restored(documents, cells_max=300, traffic_max=300).coverage().counters == counters
+
+
+@pytest.mark.parametrize("pages", [0.01, 100.0])
+def test_another_page_budget_changes_nothing_of_the_past(pages: float) -> None:
+    """Granted below spent reads as a broken promise; money made of the past would be one."""
+    watched, documents = decider(), Documents()
+    feed(watched, messages(days=12))
+    save(watched, documents)
+    assert restored(documents, page_budget=pages).budget() == watched.budget()
 
 
 def test_intersections_are_watched_when_both_dimensions_vary() -> None:

@@ -17,7 +17,8 @@ from monitor.core.incidents import (
     incident_id,
 )
 from monitor.core.records import Direction, IncidentKind, IncidentState, Level, Transition
-from tests.builders import MARCH_2
+from monitor.core.recovery import Recovery
+from tests.builders import DAY, MARCH_2
 
 SLICE = (("accent", "england"),)
 
@@ -131,3 +132,16 @@ def test_a_restored_book_continues_the_numbers() -> None:
         assert change.value is not None
         again.restore(change.key, change.value)
     assert [incident.number for incident in again] == [1, 2, 3] and again.next_number() == 4
+
+
+def test_a_relapse_recovers_by_the_units_that_close_after_it() -> None:
+    """Units close days after they ended: counted from the look itself, days of evidence would be passed over."""
+    book, maturity = IncidentBook(), 3 * DAY
+    incident = opened(book)
+    recovery = incident.recovery = Recovery(MARCH_2 - maturity, {}, 0.1, 1.0)
+    book.signal(incident, Signal.RECOVERED, MARCH_2)
+    at = MARCH_2 + HOLD_SECONDS
+    assert book.hold(incident, at, at - maturity) == Action.RESOLVE
+    assert [incident.until, recovery.since] == [at - maturity, MARCH_2 - maturity]
+    assert book.signal(incident, Signal.ALARM, at + 60, at + 60 - maturity) == Action.FIRE_AGAIN
+    assert [incident.until, recovery.since] == [None, at + 60 - maturity]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+from typing import Any
 
 import pytest
 
@@ -189,3 +191,121 @@ def test_a_restored_buffer_goes_on_as_if_nothing_had_happened(hours: int) -> Non
             restored.restore(table, key, value)
     assert closed(restored, []) == closed(straight, [])
     assert restored.counters == straight.counters
+
+
+# ---------------------------------------------------------------------------------------------------------------- late
+def taken(buffer: Units, messages: Messages, hour: float, maturity: float | None = DAY) -> Units:
+    """Everything fed, then one look."""
+    feed(buffer, messages)
+    buffer.take_in(MARCH_2 + HOUR * hour, maturity)
+    return buffer
+
+
+def test_a_late_utterance_joins_the_unit_that_it_continues() -> None:
+    """A partition that lags must not take its utterances out of their session: its errors are of the same call."""
+    buffer = taken(units(), [seen(1, 0, session="call"), seen(2, 24, session="call")], 1)
+    late: Messages = [seen(3, 12, session="call"), seen(4, 40, session="call")]
+    feed(buffer, [*late, *(scored(k, at, session="call") for k, at in ((1, 0), (2, 24), (3, 12), (4, 40)))])
+    (row,) = closed(buffer, [])
+    assert (row.seen, row.labelled, row.scored, row.ended_at) == (4, 4, 4, MARCH_2 + 40 * MINUTE)
+    assert buffer.counters == {"observations_late_taken": 2}
+
+
+@pytest.mark.parametrize("late", [{"session": "other"}, {}, {"speaker": "dr"}])
+def test_nothing_of_a_refused_utterance_is_counted(late: dict[str, Any]) -> None:
+    """Its corrections would be labels of utterances that are not there, its withdrawal would take another's place."""
+    buffer = taken(units(), [seen(1, 5, speaker="dr"), seen(2, 10, session="call")], 3)
+    feed(buffer, [seen(3, 50, **late), scored(3, 50, **late), seen(3, 50, counts=-1, **late)])
+    assert sorted((row.seen, row.labelled) for row in closed(buffer, [])) == [(1, 0), (1, 0)]
+    assert buffer.counters == {"observations_late": 1, "versions_late": 1, "withdrawals_late": 1}
+
+
+def test_a_unit_never_reaches_an_utterance_that_it_refused() -> None:
+    """The refused one lies within a unit that other late ones prolong: its version must not be taken for theirs."""
+    buffer = taken(units(), [seen(1, 0, speaker="dr")], 3)
+    feed(buffer, [seen(2, 50, speaker="dr"), seen(3, 25, speaker="dr"), seen(4, 55, speaker="dr")])
+    feed(buffer, [scored(2, 50, speaker="dr"), seen(2, 50, counts=-1, speaker="dr")])
+    (row,) = closed(buffer, [])
+    assert (row.seen, row.labelled, row.ended_at) == (2, 0, MARCH_2 + 25 * MINUTE)
+    assert buffer.counters["observations_late"] == 2
+
+
+def test_a_late_utterance_that_is_withdrawn_takes_itself_away() -> None:
+    """Erasure of one must not lessen the others."""
+    buffer = taken(units(), [seen(1, 0, session="call"), seen(2, 24, session="call")], 1)
+    feed(buffer, [seen(3, 12, session="call"), seen(3, 12, session="call", counts=-1)])
+    assert [row.seen for row in closed(buffer, [])] == [2]
+
+
+@pytest.mark.parametrize("when", [0.0, 1.0])
+def test_a_withdrawal_finds_its_utterance_whatever_became_of_its_probability(when: float) -> None:
+    """The storage ceiling was lowered between the two: erasure must still reach the unit, with the weight it had."""
+    spoken: dict[str, Any] = {"session": "call", "inclusion_probability": 0.5}
+    lowered: dict[str, Any] = {"session": "call", "inclusion_probability": 0.25}
+    withdrawn: Messages = [scored(1, 0, **lowered), scored(1, 0, counts=-1, holds=False, **lowered)]
+    withdrawn.append(seen(1, 0, counts=-1, **lowered))
+    buffer = taken(units(), [seen(1, 0, **spoken), seen(2, 5, **spoken), seen(3, 6, **spoken)], when - 1 / 60)
+    (row,) = closed(buffer, withdrawn)
+    assert (row.seen, row.traffic, row.labelled) == (2, 2 * 2 << 16, 0)
+
+
+def test_withdrawals_with_another_weight_leave_no_trace_of_their_order() -> None:
+    """Documents are the same bytes for any order of arrival before the look."""
+    messages: Messages = [seen(1, 0), seen(1, 0, counts=-1, inclusion_probability=0.5), seen(1, 0, model="asr-2")]
+    documents = []
+    for order in (messages, messages[::-1]):
+        buffer = units()
+        feed(buffer, list(order))
+        documents.append(buffer.changes())
+    assert documents[0] == documents[1]
+
+
+def test_a_restored_buffer_knows_what_it_refused() -> None:
+    """A restart between a refusal and its version must neither take the version in nor lose what was taken late."""
+    straight = taken(units(), [seen(1, 0, speaker="dr")], 3)
+    feed(straight, [seen(2, 50, speaker="dr"), seen(3, 25, speaker="dr")])
+    restored = units()
+    restored.taken_until, restored.maturity, restored.counters = straight.taken_until, DAY, dict(straight.counters)
+    for change in straight.changes():
+        assert change.value is not None
+        restored.restore(change.table, change.key, change.value)
+    for buffer in (straight, restored):
+        feed(buffer, [seen(4, 55, speaker="dr"), scored(2, 50, speaker="dr"), scored(3, 25, speaker="dr")])
+        assert [(row.seen, row.labelled) for row in closed(buffer, [])] == [(2, 1)]
+    assert straight.counters == restored.counters
+
+
+# ------------------------------------------------------------------------------------------------------- long sessions
+@pytest.mark.parametrize("varying", ["speaker", "labels"])
+def test_a_session_that_never_ends_costs_what_its_utterances_cost(varying: str) -> None:
+    """A customer that sends one constant session id must not stall the loop: no work grows with the unit."""
+
+    def steps(count: int) -> int:
+        buffer, calls = units(), 0
+        for k in range(count):
+            said: dict[str, Any] = {"session": "default"}
+            said |= {"speaker": f"p{k}"} if varying == "speaker" else {}
+            said |= {"labels": (f"accent {k}", "wards")} if varying == "labels" else {}
+            buffer.observe(seen(k, k / 1000, **said))
+
+        def trace(frame: object, event: str, arg: object) -> object:
+            nonlocal calls
+            calls += 1
+            return trace
+
+        sys.settrace(trace)  # type: ignore[arg-type]
+        buffer.take_in(MARCH_2 + HOUR, DAY)
+        sys.settrace(None)
+        return calls
+
+    assert steps(1600) < 2.5 * steps(800)
+
+
+def test_labels_beyond_the_cap_are_one_entry_of_a_unit() -> None:
+    """Made-up accents of one session must neither fill memory nor its document."""
+    buffer = Units(UnitSettings(), Slicing(SliceSettings(groups_max=3), "acme"))
+    taken(buffer, [seen(k, k / 1000, session="default", labels=(f"accent {k}", "wards")) for k in range(50)], 1)
+    ((_, traffic),) = buffer.traffic()
+    assert sorted((labels[0], number) for labels, number, _ in traffic) == [
+        ("_other", 47), ("accent 0", 1), ("accent 1", 1), ("accent 2", 1)
+    ]  # fmt: skip
