@@ -26,7 +26,7 @@ LONG_TEXT = 20_000
 """Characters from which a text is read as a whole: its tokens would push everybody else's out of memory."""
 WORDS_MAX = 30_000
 """Words and numbers after cleaning from which numbers stay as they are written. The contract allows 20,000 words
-between white space; only text made to hurt makes so many of them ("1-1"). At double, a pair takes over 250 ms."""
+between white space; only text made to hurt makes so many ("1-1-1"). At double, a pair of them takes over 250 ms."""
 
 Normalized: TypeAlias = tuple[list[str], tuple[str, ...]]
 """The words compared, and the items that must be right (`strict_score`)."""
@@ -134,10 +134,9 @@ class EnglishNormalizer:
             return normalized, normalized
         heard, words = self._level(hypothesis), self._level(reference)
         if heard is not None and heard == words:
-            both = self._by_marks(hypothesis, heard)
-            if both is None:  # What must be read as a whole depends on more than the words.
-                return self._as_a_whole(hypothesis), self._as_a_whole(reference)
-            return both, both
+            both = self._by_marks(hypothesis, heard, alone=False)
+            if both is not None:
+                return both, both
         return self._read(hypothesis, heard), self._read(reference, words)
 
     def _read(self, text: str, words: list[str] | None) -> Normalized:
@@ -153,8 +152,11 @@ class EnglishNormalizer:
                 return level.split()
         return None
 
-    def _by_marks(self, text: str, words: list[str]) -> Normalized | None:
-        """Most texts need no look at single words; of the others, only marked words are looked at."""
+    def _by_marks(self, text: str, words: list[str], *, alone: bool = True) -> Normalized | None:
+        """Most texts need no look at single words; of the others, only marked words are looked at.
+
+        Not `alone`: None if the result depends on more than the words, which another text shares.
+        """
         special = self._special
         if "'" in text:
             marked = [at for at, word in enumerate(words) if "'" in word or word in special]
@@ -164,16 +166,16 @@ class EnglishNormalizer:
             marked = [at for at, word in enumerate(words) if word in special]
         if len(text) > LONG_TEXT:
             return None
-        alone, last = self._alone.get, len(words) - 1
+        known_alone, last = self._alone.get, len(words) - 1
         found: list[tuple[list[str], tuple[str, ...], bool]] = []
         for at in marked:
-            known = alone(words[at])
+            known = known_alone(words[at])
             if known is None:
-                return self._assemble(text, words, marked, None)
+                return self._assemble(text if alone else None, words, marked, None)
             if known[2] and at < last:
                 following = words[at + 1]
                 if following in self._joining or "'" in following:
-                    return self._assemble(text, words, marked, None)
+                    return self._assemble(text if alone else None, words, marked, None)
             found.append(known)
         strict: tuple[str, ...] = ()
         for at in reversed(marked):
@@ -203,14 +205,15 @@ class EnglishNormalizer:
 
     def _assemble(
         self,
-        text: str,
+        text: str | None,
         tokens: Sequence[str],
         marked: Sequence[int],
         plain: Sequence[tuple[str, ...] | None] | None,
     ) -> Normalized | None:
         """Final words of plain tokens and of runs. A run starts at a marked token and ends before the next plain one.
 
-        `plain`: what unmarked tokens become; None: themselves. Returns None if the text must be read as a whole.
+        `text`: looked at only for the spaces between tokens, if it is known. `plain`: what unmarked tokens become;
+        None: themselves. Returns None if the text must be read as a whole, or must be known.
         """
         out: list[str] = []
         items: tuple[str, ...] = ()
@@ -235,7 +238,7 @@ class EnglishNormalizer:
                 if contracted and end + 1 < len(tokens) and tokens[end + 1].lower().startswith(_VERBS):
                     # The rules join the two only if exactly one space is between them, which tokens do not tell.
                     joined = f"{token} {tokens[end + 1]}".lower()
-                    if verbs or text.lower().count(joined) != 1:
+                    if text is None or verbs or text.lower().count(joined) != 1:
                         return None
                     verbs = step = 2
                     kind, words, alone, hides, contracted = known(joined) or self._learn(joined)
@@ -262,7 +265,9 @@ class EnglishNormalizer:
                 items += strict
         if end < len(tokens):
             out += tokens[end:] if plain is None else chain.from_iterable(filter(None, plain[end:]))
-        return out, self._own_reading(text) if hidden else items
+        if not hidden:
+            return out, items
+        return None if text is None else (out, self._own_reading(text))
 
     def _as_a_whole(self, text: str) -> Normalized:
         words = self._rules.clean(without_brackets(_lower(text))).split()
