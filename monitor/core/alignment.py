@@ -11,6 +11,7 @@ made of windows, each aligned exactly and followed to its middle: a valid alignm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import rapidfuzz
@@ -32,6 +33,8 @@ WINDOW_MAX = 1_500
 """Words of a window. At half, two minutes of speech left out put the rest out of step; at double, twice the time."""
 
 Words: TypeAlias = Sequence[str] | Sequence[int]
+_editops = Levenshtein.editops
+
 Split: TypeAlias = tuple[int, int, int, int]
 """Hits, substitutions, deletions, insertions."""
 
@@ -42,9 +45,9 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Split:
         return len(reference), 0, 0, 0
     cells = len(reference) * len(hypothesis)
     if cells < CELLS_NUMBERED:
-        return _split(reference, hypothesis, None)
+        return _split(reference, hypothesis)
     numbered = _numbered(reference, hypothesis)
-    return _split(*numbered, None) if cells <= CELLS_MAX else _align_long(*numbered)
+    return _split(*numbered) if cells <= CELLS_MAX else _align_long(*numbered)
 
 
 def distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
@@ -60,17 +63,14 @@ def distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
 
 
 def _numbered(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[int], list[int]]:
-    number: dict[str, int] = {}
-    return (
-        [number.setdefault(word, len(number)) for word in reference],
-        [number.setdefault(word, len(number)) for word in hypothesis],
-    )
+    number = {word: at for at, word in enumerate(dict.fromkeys(chain(reference, hypothesis)))}
+    return list(map(number.__getitem__, reference)), list(map(number.__getitem__, hypothesis))
 
 
-def _split(reference: Words, hypothesis: Words, hint: int | None) -> Split:
+def _split(reference: Words, hypothesis: Words, hint: int | None = None) -> Split:
     words = len(reference)
     surplus = words - len(hypothesis)
-    edits = Levenshtein.editops(reference, hypothesis, score_hint=hint)
+    edits = _editops(reference, hypothesis) if hint is None else _editops(reference, hypothesis, score_hint=hint)
     errors = len(edits)
     # errors = |D - I| + S + 2 min(D, I), so up to one error beyond the surplus can only be a substitution.
     substitutions = errors - abs(surplus)
@@ -101,7 +101,7 @@ def _align_long(reference: Words, hypothesis: Words) -> Split:
             to = len(heard)
         else:
             to = _opposite(words, heard, middle)
-        piece = _split(words[:middle], heard[:to], None)
+        piece = _split(words[:middle], heard[:to])
         hits, substitutions = hits + piece[0], substitutions + piece[1]
         deletions, insertions = deletions + piece[2], insertions + piece[3]
         at, against = at + middle, against + to

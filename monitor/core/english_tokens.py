@@ -133,11 +133,17 @@ class EnglishNormalizer:
             normalized = self.normalize(hypothesis)
             return normalized, normalized
         heard, words = self._level(hypothesis), self._level(reference)
-        if heard is not None and heard == words:
+        if heard is None or words is None:
+            return self._read(hypothesis, heard), self._read(reference, words)
+        if heard == words:
             both = self._by_marks(hypothesis, heard, alone=False)
             if both is not None:
                 return both, both
-        return self._read(hypothesis, heard), self._read(reference, words)
+            heard = self._level(hypothesis) or []
+        return (
+            self._by_marks(hypothesis, heard) or self._as_a_whole(hypothesis),
+            self._by_marks(reference, words) or self._as_a_whole(reference),
+        )
 
     def _read(self, text: str, words: list[str] | None) -> Normalized:
         if words is None:
@@ -153,7 +159,7 @@ class EnglishNormalizer:
         return None
 
     def _by_marks(self, text: str, words: list[str], *, alone: bool = True) -> Normalized | None:
-        """Most texts need no look at single words; of the others, only marked words are looked at.
+        """Most texts need no look at single words; of the others, only marked words are looked at. Changes `words`.
 
         Not `alone`: None if the result depends on more than the words, which another text shares.
         """
@@ -166,26 +172,26 @@ class EnglishNormalizer:
             marked = [at for at, word in enumerate(words) if word in special]
         if len(text) > LONG_TEXT:
             return None
-        known_alone, last = self._alone.get, len(words) - 1
-        found: list[tuple[list[str], tuple[str, ...], bool]] = []
-        for at in marked:
+        known_alone = self._alone.get
+        strict: tuple[str, ...] = ()
+        shift = 0
+        for mark in marked:
+            at = mark + shift
             known = known_alone(words[at])
             if known is None:
-                return self._assemble(text if alone else None, words, marked, None)
-            if known[2] and at < last:
+                return self._assemble(text if alone else None, self._level(text) or [], marked, None)
+            final, items, opens = known
+            if opens and at + 1 < len(words):
                 following = words[at + 1]
                 if following in self._joining or "'" in following:
-                    return self._assemble(text if alone else None, words, marked, None)
-            found.append(known)
-        strict: tuple[str, ...] = ()
-        for at in reversed(marked):
-            final, items, _ = found.pop()
+                    return self._assemble(text if alone else None, self._level(text) or [], marked, None)
             if len(final) == 1:
                 words[at] = final[0]
             else:
                 words[at : at + 1] = final
+                shift += len(final) - 1
             if items:
-                strict = items + strict
+                strict += items
         return words, strict
 
     def _by_tokens(self, text: str) -> Normalized:
@@ -284,7 +290,7 @@ class EnglishNormalizer:
         return self._strict.items(words) if self._too_many(words) else self._items(words)
 
     def _too_many(self, words: Sequence[str]) -> bool:
-        return 4 * len(words) > WORDS_MAX and self._rules.pieces(words) > WORDS_MAX
+        return len(words) > WORDS_MAX or (4 * len(words) > WORDS_MAX and self._rules.pieces(words) > WORDS_MAX)
 
     def _run(self, run: tuple[str, ...], first: bool, last: bool) -> Normalized:
         """A run of cleaned words: final words and strict items. `first`, `last`: nothing of the text before, behind."""

@@ -30,6 +30,8 @@ PROFILES = ("whisper-en", "basic", "chars")
 _WORD = re.compile(r"\w")
 _DIGIT = re.compile(r"\d")
 _GRAPHEME = regex.compile(r"\X")
+_JOINED = regex.compile(r"\P{Grapheme_Cluster_Break=Other}")
+"""What can be more or less than a grapheme; without it each character is one."""
 
 
 class Normalizer(Protocol):
@@ -119,7 +121,10 @@ class GraphemeNormalizer:
 
     def _graphemes(self, text: str) -> list[str]:
         words = self._symbols.clean(without_brackets(text.lower())).split()
-        graphemes: list[str] = _GRAPHEME.findall("".join(words))
+        text = "".join(words)
+        if _JOINED.search(text) is None:
+            return list(text)
+        graphemes: list[str] = _GRAPHEME.findall(text)
         return graphemes
 
 
