@@ -314,6 +314,10 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
     folder.mkdir(parents=True, exist_ok=True)
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
+    if settings.input.kind is InputKind.DIRECTORY:
+        for path in (*settings.input.transcripts, *settings.input.references):
+            if not Path(path).exists() and not Path(path).parent.is_dir():
+                log.warning("input_missing", path=path)
     source = open_source(settings)
     scorer = build_scorer(settings)
     served = Served(empty_snapshot(settings))

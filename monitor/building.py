@@ -83,9 +83,11 @@ def hash_key(settings: Settings) -> bytes:
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise InputUnreadable(path, error.strerror or type(error).__name__) from None
+        raise InputUnreadable(f"privacy.hash_key_file {path}", error.strerror or type(error).__name__) from None
     if len(secret) < 16:
-        raise InputUnreadable(path, "want a secret of at least 16 bytes, e.g. from `openssl rand -hex 32`")
+        raise InputUnreadable(
+            f"privacy.hash_key_file {path}", "want a secret of at least 16 bytes, e.g. from `openssl rand -hex 32`"
+        )
     return sha256(secret).digest()
 
 

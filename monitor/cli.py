@@ -106,8 +106,12 @@ def run(
 
 @app.command()
 def replay(
-    transcripts: Annotated[list[Path], typer.Option(metavar="PATH...", help="JSON Lines, plain, .gz or .zst.")],
-    references: Annotated[list[Path], typer.Option(metavar="PATH...", help="JSON Lines, plain, .gz or .zst.")],
+    transcripts: Annotated[
+        list[Path], typer.Option(metavar="PATH...", readable=False, help="JSON Lines, plain, .gz or .zst.")
+    ],
+    references: Annotated[
+        list[Path], typer.Option(metavar="PATH...", readable=False, help="JSON Lines, plain, .gz or .zst.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if absent.")],
     config: ConfigOption = None,
     now: Annotated[
@@ -134,7 +138,7 @@ def replay(
     if json:
         typer.echo(_as_json(summary))
     else:
-        _print_replay(out)
+        _print_replay(out, summary)
 
 
 @app.command()
@@ -317,7 +321,7 @@ def _problem_document(problem: Problem) -> dict[str, str]:
     }
 
 
-def _print_replay(out: Path) -> None:
+def _print_replay(out: Path, summary: Mapping[str, object]) -> None:
     """A few lines for a person, all of them read from the files that replay left."""
     import msgspec
 
@@ -329,6 +333,12 @@ def _print_replay(out: Path) -> None:
             typer.echo(f"{incident['level']} {incident['state']}: {incident['summary']}")
     if not lines:
         typer.echo("no incident")
+    records, pairs = summary.get("records"), summary.get("pairs")
+    if isinstance(records, dict):
+        taken = records["accepted"] + records["clipped"]
+        typer.echo(f"{taken} messages taken, {records['rejected']} rejected, {pairs} pairs scored")
+    if pairs == 0:
+        typer.echo("wervane: nothing was scored, so nothing is known: see summary.json for why", err=True)
     report = out / "report.html"
     typer.echo(f"results in {out}{': open report.html' if report.exists() else ''}")
 

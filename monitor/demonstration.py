@@ -94,9 +94,8 @@ class Ledger:
     def note_transition(self, transition: Transition) -> None:
         if transition.level == Level.PAGE and transition.state == IncidentState.FIRING:
             self.pages.append(transition)
-        if transition.state != IncidentState.UPDATED:
-            day = (transition.at - START) / DAY
-            self.say(f"day {day:4.1f}  {transition.level.upper():6s} {transition.state:8s} {transition.summary}")
+        day = (transition.at - START) / DAY
+        self.say(f"day {day:4.1f}  {transition.level.upper():6s} {transition.state:8s} {transition.summary}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +200,9 @@ def _comparison(ledger: Ledger, result: DemoResult) -> list[str]:
         f"detected {hours / 24.0:.1f} days after the fault, a day of which is waiting for corrections to mature",
         f"cost: {document['labels_of_the_faulty_slice_since']} corrections of the faulty slice since the fault, "
         f"{document['labels']} of all traffic since the beginning",
-        f"pages until then: wervane {len(ledger.pages)}, on the same corrections and the same slices:",
+        f"pages until then: wervane {len(ledger.pages)}, right; on the same corrections and the same slices:"
+        if result.passed
+        else f"pages until then: wervane {len(ledger.pages)}; on the same corrections and the same slices:",
     ]
     naive = document["naive_pages"]
     assert isinstance(naive, dict)

@@ -205,7 +205,7 @@ _ROWS: tuple[Field, ...] = (
         "slices.canonical",
         mapping(name, mapping(text("a value"), text("a value"), "a mapping"), "a mapping from dimension to names"),
         {},
-        {"accent": {"uk": "england"}},
+        {"accent": {"scots": "scottish"}},
         "Other spellings of a value, for each dimension; compared without case.",
     ),
     Field(
@@ -322,7 +322,8 @@ _ROWS: tuple[Field, ...] = (
         flag,
         False,
         True,
-        "Whether a standing gap pages, for teams that signed a parity objective; else it is one ticket.",
+        "Whether a standing gap pages, for teams that signed a parity objective; else it is one ticket. "
+        "Refused in this version.",
     ),
     Field(
         "decide.margin",
@@ -336,7 +337,8 @@ _ROWS: tuple[Field, ...] = (
         several(choice("page-budget", *RIVER_DETECTORS), "a list of detectors", low=1),
         ["page-budget"],
         ["page-budget", "adwin"],
-        "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets.",
+        "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets, "
+        "and are refused in this version.",
     ),
     Field(
         "decide.early_warning",
@@ -351,7 +353,7 @@ _ROWS: tuple[Field, ...] = (
         several(address("https", "http"), "a list of URLs"),
         [],
         ["http://alertmanager-0:9093", "http://alertmanager-1:9093"],
-        "Every Alertmanager of the cluster.",
+        "Every Alertmanager of the cluster. Refused by `run` in this version.",
     ),
     Field("notify.alertmanager.username_file", _file, None, "/run/secrets/am-user", "File with the user's name."),
     Field(
@@ -367,7 +369,7 @@ _ROWS: tuple[Field, ...] = (
         _file,
         None,
         "/run/secrets/pagerduty",
-        "File with the routing key.",
+        "File with the routing key. Refused by `run` in this version.",
     ),
     Field("notify.pagerduty.region", choice("us", "eu"), "us", "eu", "PagerDuty's service region."),
     Field(
@@ -375,14 +377,14 @@ _ROWS: tuple[Field, ...] = (
         _file,
         None,
         "/run/secrets/slack",
-        "File with the incoming webhook's URL.",
+        "File with the incoming webhook's URL. Refused by `run` in this version.",
     ),
     Field(
         "notify.webhook.urls",
         several(address("https", "http"), "a list of URLs"),
         [],
         ["https://oncall.example.org/wervane"],
-        "Where each transition is posted as JSON.",
+        "Where each transition is posted as JSON. Refused by `run` in this version.",
     ),
     Field(
         "notify.webhook.secret_file",
@@ -400,7 +402,13 @@ _ROWS: tuple[Field, ...] = (
         "Where to listen.",
     ),
     Field("serve.port", whole(0, 65_535), 9464, 9464, "Port; 0 takes a free one."),
-    Field("serve.tls.cert_file", _file, None, "/etc/wervane/tls.pem", "Server certificate: switches TLS on."),
+    Field(
+        "serve.tls.cert_file",
+        _file,
+        None,
+        "/etc/wervane/tls.pem",
+        "Server certificate: switches TLS on. Refused in this version.",
+    ),
     Field("serve.tls.key_file", _file, None, "/etc/wervane/tls.key", "Key of the server certificate."),
     Field(
         "serve.tls.client_ca_file",
@@ -414,7 +422,7 @@ _ROWS: tuple[Field, ...] = (
         optional(identifier),
         None,
         "prometheus",
-        "User's name: switches basic auth on.",
+        "User's name: switches basic auth on. Refused by `run` in this version.",
     ),
     Field("serve.auth.password_file", _file, None, "/run/secrets/scrape", "File with the user's password."),
     # ---------------------------------------------------------------------------------------------------- state

@@ -93,7 +93,8 @@ class LineFile:
     def __init__(self, path: Path, *, expected_length: int) -> None:
         """Open or create, and cut off what was written after the length that the state remembers."""
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        mode = 0o600 if path.name == STREAMS["reviews"] else 0o644  # the one file with text and ids
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         size = os.fstat(self._descriptor).st_size
         self.length = min(size, expected_length)
         self.lost_bytes = expected_length - self.length

@@ -138,7 +138,9 @@ def age_words(band: str) -> str:
 
 
 def _bound(ratio: float | None) -> str:
-    return "…" if ratio is None else f"{100 * ratio:.1f}"
+    if ratio is None:
+        return "…"
+    return f"{100 * ratio:.1f}" if ratio < 1.0 else ">100"  # of two or three sessions: nothing is known
 
 
 # ------------------------------------------------------------------------------------------------------------ slices

@@ -68,13 +68,13 @@ def _numbered(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list
 
 
 def _split(reference: Words, hypothesis: Words, hint: int | None = None) -> Split:
-    words = len(reference)
-    surplus = words - len(hypothesis)
     edits = _editops(reference, hypothesis) if hint is None else _editops(reference, hypothesis, score_hint=hint)
     errors = len(edits)
+    words = len(reference)
+    surplus = words - len(hypothesis)
     # errors = |D - I| + S + 2 min(D, I), so up to one error beyond the surplus can only be a substitution.
-    substitutions = errors - abs(surplus)
-    deletions = max(surplus, 0)
+    deletions = surplus if surplus > 0 else 0
+    substitutions = errors + surplus - 2 * deletions
     if substitutions > 1:
         substitutions = deletions = 0
         for kind, _, _ in edits.as_list():
@@ -82,7 +82,8 @@ def _split(reference: Words, hypothesis: Words, hint: int | None = None) -> Spli
                 substitutions += 1
             elif kind == "delete":
                 deletions += 1
-    return words - substitutions - deletions, substitutions, deletions, errors - substitutions - deletions
+    wrong = substitutions + deletions
+    return words - wrong, substitutions, deletions, errors - wrong
 
 
 def _align_long(reference: Words, hypothesis: Words) -> Split:

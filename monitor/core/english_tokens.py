@@ -64,6 +64,15 @@ def _levelling() -> bytes:
 _LEVEL = _levelling()
 
 
+def _level(text: str) -> list[str] | None:
+    """Lower-case words of a text whose only punctuation within words is apostrophes; None for any other."""
+    if text.isascii() and ".." not in text:
+        level = text.encode().translate(_LEVEL).decode()
+        if _UNLEVELLED not in level:
+            return level.split()
+    return None
+
+
 class _Kind(Enum):
     """How a token takes part in a text."""
 
@@ -125,21 +134,21 @@ class EnglishNormalizer:
 
     def normalize(self, text: str) -> Normalized:
         """Words compared and strict items."""
-        return self._read(text, self._level(text))
+        return self._read(text, _level(text))
 
     def normalize_pair(self, hypothesis: str, reference: str) -> tuple[Normalized, Normalized]:
         """Both sides of a pair, at little more than the cost of one where they say the same."""
         if hypothesis == reference:
             normalized = self.normalize(hypothesis)
             return normalized, normalized
-        heard, words = self._level(hypothesis), self._level(reference)
+        heard, words = _level(hypothesis), _level(reference)
         if heard is None or words is None:
             return self._read(hypothesis, heard), self._read(reference, words)
         if heard == words:
             both = self._by_marks(hypothesis, heard, alone=False)
             if both is not None:
                 return both, both
-            heard = self._level(hypothesis) or []
+            heard = _level(hypothesis) or []
         return (
             self._by_marks(hypothesis, heard) or self._as_a_whole(hypothesis),
             self._by_marks(reference, words) or self._as_a_whole(reference),
@@ -149,14 +158,6 @@ class EnglishNormalizer:
         if words is None:
             return self._by_tokens(text)
         return self._by_marks(text, words) or self._as_a_whole(text)
-
-    def _level(self, text: str) -> list[str] | None:
-        """Lower-case words of a text whose only punctuation within words is apostrophes; None for any other."""
-        if text.isascii() and ".." not in text:
-            level = text.encode().translate(_LEVEL).decode()
-            if _UNLEVELLED not in level:
-                return level.split()
-        return None
 
     def _by_marks(self, text: str, words: list[str], *, alone: bool = True) -> Normalized | None:
         """Most texts need no look at single words; of the others, only marked words are looked at. Changes `words`.
@@ -179,12 +180,12 @@ class EnglishNormalizer:
             at = mark + shift
             known = known_alone(words[at])
             if known is None:
-                return self._assemble(text if alone else None, self._level(text) or [], marked, None)
+                return self._assemble(text if alone else None, _level(text) or [], marked, None)
             final, items, opens = known
             if opens and at + 1 < len(words):
                 following = words[at + 1]
                 if following in self._joining or "'" in following:
-                    return self._assemble(text if alone else None, self._level(text) or [], marked, None)
+                    return self._assemble(text if alone else None, _level(text) or [], marked, None)
             if len(final) == 1:
                 words[at] = final[0]
             else:

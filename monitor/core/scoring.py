@@ -11,7 +11,8 @@ from operator import eq
 
 import msgspec
 
-from monitor.core import alignment, normalization
+from monitor.core import normalization
+from monitor.core.alignment import ALIGNER, align, distance
 from monitor.core.records import Counts, Record, Score
 
 DEFAULT = "default"
@@ -47,7 +48,7 @@ class ScoringSettings(Record, frozen=True, kw_only=True):
 class Scorer:
     """Scores pairs of texts. Same settings and texts, same score: what is remembered changes the speed alone."""
 
-    aligner: str = alignment.ALIGNER
+    aligner: str = ALIGNER
     normalizer: str = normalization.NORMALIZER
 
     def __init__(self, settings: ScoringSettings) -> None:
@@ -86,15 +87,15 @@ class Scorer:
         if self._pairs:
             hypothesis, reference = self._replacements.apply(hypothesis), self._replacements.apply(reference)
         (heard, heard_strict), (words, strict) = normalizer.normalize_pair(hypothesis, reference)
-        hits, substitutions, deletions, insertions = alignment.align(words, heard)
+        hits, substitutions, deletions, insertions = align(words, heard)
         return Score(
             counts=Counts(hits=hits, substitutions=substitutions, deletions=deletions, insertions=insertions),
-            strict_errors=0 if strict == heard_strict else alignment.distance(strict, heard_strict),
+            strict_errors=0 if strict == heard_strict else distance(strict, heard_strict),
             strict_words=len(strict),
             profile=identity,
             empty_reference=not words,
             empty_hypothesis=not heard,
-            loop=len(heard) >= LOOP_WORDS_MIN and 8 * len(set(heard)) <= 5 * len(heard) and is_loop(heard),
+            loop=2 * hits < len(heard) >= LOOP_WORDS_MIN and is_loop(heard),
         )
 
     def _resolve(self, language: str | None) -> tuple[normalization.Normalizer, str]:
@@ -114,6 +115,8 @@ class Scorer:
 
 def is_loop(words: Sequence[str]) -> bool:
     """Whether at least half of the words are one run of up to `LOOP_RUN_MAX` words, said over and over.
+
+    It is asked only where the alignment found most of the words wrong: people repeat themselves too.
 
     >>> is_loop("and then and then and then and then and then and then".split())
     True

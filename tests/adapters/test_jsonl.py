@@ -97,7 +97,7 @@ def test_an_archive_goes_on_where_it_was(folder: Path) -> None:
     assert drained(second) == whole[18:]
     assert (first.count, first.signature) == (50, second.signature)
     assert whole[-1].value == b"not json"
-    assert (whole[-1].file, whole[-1].place) == ("a.jsonl", 1)
+    assert (whole[-1].file, whole[-1].place) == ("r/a.jsonl", 1)
 
 
 def test_a_changed_archive_is_noticed(folder: Path) -> None:

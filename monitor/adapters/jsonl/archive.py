@@ -87,7 +87,7 @@ class SortedArchive:
             (self._position, limit),
         )
         lines = [
-            Line(SOURCE, rank - 1, rank, _KINDS[kind], value, at, self._files[file][1].name, number)
+            Line(SOURCE, rank - 1, rank, _KINDS[kind], value, at, _named(self._files[file][1]), number)
             for rank, at, kind, file, number, value in rows
         ]
         self._position += len(lines)
@@ -158,6 +158,11 @@ class SortedArchive:
     def _at(self, rank: int) -> float | None:
         row = self._database.execute("SELECT at FROM ranked WHERE rowid = ?", (rank,)).fetchone()
         return None if row is None or row[0] is None else float(row[0])
+
+
+def _named(path: Path) -> str:
+    """Folder and file: inputs of both kinds are often called alike."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
 
 
 def _scratch_database(folder: Path | None) -> sqlite3.Connection:

@@ -204,7 +204,16 @@ class _GrowingFile:
         if value.strip():
             at = event_time(value)
             self.ahead.append(
-                Line(self.source, self._line_at, next_line_at, self.kind, value, at, self.path.name, self._line_at)
+                Line(
+                    self.source,
+                    self._line_at,
+                    next_line_at,
+                    self.kind,
+                    value,
+                    at,
+                    f"{self.path.parent.name}/{self.path.name}",
+                    self._line_at,
+                )
             )
         self._line_at = next_line_at
 
