@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from monitor.core.scoring import Scorer, ScoringSettings
 from rapidfuzz.distance import Levenshtein
 
 from monitor.analysis.recognizer import EMPTY_PROBABILITY, Style, hear, sound_alikes
 from monitor.analysis.sentences import CALLS, CLINICAL, Grammar, bare, written
+from monitor.core.scoring import Scorer, ScoringSettings
 
 
 @pytest.mark.parametrize("grammar", [CLINICAL, CALLS])

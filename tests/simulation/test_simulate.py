@@ -15,12 +15,12 @@ from itertools import islice, pairwise
 from statistics import median
 
 import pytest
-from monitor.core.scoring import Scorer, ScoringSettings
 
 from monitor.adapters.wire import decode_reference, decode_transcript
 from monitor.analysis.simulate import FAULT, START, Message, demo_settings, traffic
 from monitor.analysis.world import ACCENTS, CUSTOMER
 from monitor.core.records import Kind, Partial, Reference, Rejected, Source, Tombstone, Transcript
+from monitor.core.scoring import Scorer, ScoringSettings
 
 DAY = 86_400.0
 HOUR = 3600.0
