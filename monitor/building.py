@@ -62,7 +62,6 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         decide=DecideSettings(
             page_budget=decide.page_budget,
             page_budget_days=float(decide.page_budget_days),
-            page_on_gap=decide.page_on_gap,
             margin=decide.margin,
             maturity_seconds=labels.maturity_seconds,
         ),

@@ -168,7 +168,7 @@ def _groups(
 
 
 def _line(view: View, row: SliceRow, is_named: bool, overall: float | None, scale: float) -> Line:
-    words = slice_words(row.slice, view.dimensions)
+    words = slice_words(row.slice)
     history = row.standing.history if row.standing else ()
     said = f"WER of {words}: {percent(row.wer)} {interval(row.wer_low, row.wer_high)}".strip()
     days = f"{len(history)} days, last {percent(history[-1][1])}" if history else "no day with corrections"
@@ -185,7 +185,7 @@ def _line(view: View, row: SliceRow, is_named: bool, overall: float | None, scal
 def _corrected(view: View, rows: Iterable[SliceRow]) -> Iterable[Share]:
     """The share of one-way slices that humans have corrected, the least covered first."""
     shares = [
-        Share(name=slice_words(row.slice, view.dimensions), part=row.pairs, whole=row.transcripts)
+        Share(name=slice_words(row.slice), part=row.pairs, whole=row.transcripts)
         for row in rows
         if row.depth == 1 and row.transcripts
     ]

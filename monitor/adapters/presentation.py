@@ -144,10 +144,10 @@ def _bound(ratio: float | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ slices
-def slice_words(name: str, dimensions: tuple[str, ...]) -> str:
+def slice_words(name: str) -> str:
     """What a slice is called in a sentence: its values.
 
-    >>> slice_words("accent=yoruba&deployment=clinical", ("accent", "deployment"))
+    >>> slice_words("accent=yoruba&deployment=clinical")
     'yoruba × clinical'
     """
     pairs = slice_named(name)

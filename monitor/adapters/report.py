@@ -170,7 +170,7 @@ def _figure(view: View, row: SliceRow, told: Sequence[Story], comparison: plots.
         for story in told
         if story.names(row.customer, row.slice)
     ]
-    words = slice_words(row.slice, view.dimensions)
+    words = slice_words(row.slice)
     title = f"WER of {words} by day with bounds, beside all traffic"
     return Figure(
         words=words,
@@ -224,7 +224,7 @@ def _began(story: Story) -> str:
 
 def _who(view: View, story: Story) -> str:
     """The incident's slices in a few words: two, and how many more."""
-    names = [slice_words(name, view.dimensions) for name in story.latest.slices]
+    names = [slice_words(name) for name in story.latest.slices]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"{story.latest.level}: {', '.join(names[:2])}{more}"
 

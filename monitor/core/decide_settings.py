@@ -24,8 +24,6 @@ class DecideSettings(Record, frozen=True):
 
     page_budget: float = 1.0
     page_budget_days: float = 90.0
-    page_on_gap: bool = False
-    """Not built yet; refused by the configuration."""
     margin: float = 0.05
     maturity_seconds: float | None = None
     horizon_seconds: float = 28 * DAY

@@ -60,12 +60,6 @@ class FewLook:
     explanation: Explanation
 
 
-def is_few(cells: Cells) -> bool:
-    """Whether these cells are of fewer than 150 units of more than 500 words each on average."""
-    units = len(np.unique(cells.unit))
-    return 0 < units < FEW_UNITS and float(cells.words.sum()) / units > LONG_UNIT_WORDS
-
-
 def scan_few(
     cells: Cells,
     axes: Sequence[tuple[str, ...]],

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.core.cells import Cells
 from monitor.core.explaining import ExplainSettings, most_general
-from monitor.core.few_units import FewLook, is_few, scan_few
+from monitor.core.few_units import FewLook, scan_few
 from monitor.core.groupings import DAY
 from monitor.core.slicing import slice_name
 
@@ -82,14 +82,6 @@ def test_calls_that_became_better_are_found_by_the_other_sign_only() -> None:
 def test_too_few_or_too_short_calls_say_nothing(units: int, words: float) -> None:
     """Under 8 cells of 200 words, or with a sector to each call, no spread can be told."""
     assert look(calls(units=units, words=words)).p == 1.0
-
-
-def test_few_means_few_and_long() -> None:
-    """Bets serve everybody else: they are quicker wherever there are units enough."""
-    assert is_few(calls(units=149, words=501.0))
-    assert not is_few(calls(units=150, words=501.0))
-    assert not is_few(calls(units=149, words=500.0))
-    assert not is_few(calls(units=5).select(np.zeros(0, np.int64)))
 
 
 def test_the_contrast_is_the_regression_on_the_centred_window() -> None:
