@@ -180,6 +180,11 @@ class Agent:
             self._store.add_outbox("reviews", encode_review(review))
         for transition in effects.transitions:
             self._store.add_outbox("incidents", encode_transition(transition))
+        self._tell(effects)
+
+    def _tell(self, effects: Effects) -> None:
+        """Say in the log, and to whoever listens, what was decided."""
+        for transition in effects.transitions:
             self._log.warning(
                 f"incident_{transition.state}",
                 incident=transition.incident,
@@ -241,8 +246,7 @@ class Agent:
         """The input will not grow: decide what is left. Not made durable: the same end gives the same again."""
         effects = self.pipeline.finish()
         self._delivery.append_at_end("incidents", [encode_transition(one) for one in effects.transitions])
-        if self._on_effects is not None:
-            self._on_effects(effects)
+        self._tell(effects)
         self.publish()
 
     def _note_problems(self) -> None:
