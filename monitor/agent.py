@@ -17,13 +17,10 @@ from pathlib import Path
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from monitor.adapters.exposition import Exposition, process_registry
-from monitor.adapters.http import Health, StatusServer
-from monitor.adapters.jsonl import InputUnreadable, Line, LineSource, SortedArchive
+from monitor.adapters.jsonl import InputProblem, Line, LineSource, SortedArchive
+from monitor.adapters.kafka.port import LogUnreachable
 from monitor.adapters.store import RotationFailed, StorageFailed, Store
 from monitor.adapters.wire import (
-    decode_reference,
-    decode_transcript,
     encode_outcome,
     encode_pointer,
     encode_review,
@@ -39,14 +36,19 @@ from monitor.building import (
 )
 from monitor.config import InputKind, Settings
 from monitor.core.parity import failures, parity
-from monitor.core.pipeline import Effects
+from monitor.core.pipeline import UPSTREAM, Effects
 from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
 from monitor.core.rejections import RejectionGuard
 from monitor.core.scoring import Scorer
 from monitor.core.snapshot import MetricsSnapshot
+from monitor.decoders import Decoder, decoder_for, mapped_topics
 from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
+from monitor.ending import TooManyRejected
 from monitor.results import write_results
+from monitor.serving import Served, empty_snapshot, serve, tell
+from monitor.topics.opening import open_topic_input
+from monitor.topics.whole_input import Interrupted, TopicInput
 
 LINES_AT_ONCE = 500
 """Lines between two looks at the clock: about 50 ms of work, so that a stop is noticed at once."""
@@ -56,6 +58,9 @@ IDLE_SECONDS = 0.2
 """Pause when an input has nothing new: at half we burn a core's percent, at double a page comes no later to notice."""
 ROTATE_SECONDS = 600.0
 """Age of the second generation at most: what is read again after the first is damaged."""
+AHEAD_SECONDS_MAX = 86_400.0
+"""Event time that one partition may be read ahead of another while both have a backlog: a day of transcripts waits for
+its references in the store. At half, partitions stop and go; at double, a week's backlog fills the storage budget."""
 VIEW_SECONDS = 2.0
 """Age of what is served at most, while records flow: computing it costs some 10 ms for each hundred slices."""
 
@@ -68,17 +73,6 @@ REOPEN_SECONDS_MAX = 8.0
 """Back-off while the disk fails: recovery is noticed within 8 s, and a full disk is not hammered."""
 
 Clock = Callable[[Line], float]
-
-
-class TooManyRejected(InputUnreadable):
-    """Half of the last minute's messages were rejected: nothing was committed past them."""
-
-    def __init__(self, rejected: int, messages: int) -> None:
-        super().__init__(
-            "input",
-            f"{rejected} of the last {messages} messages were rejected; stopped without committing past them "
-            "(`wervane schema` says what is accepted): a producer's release is the likely cause",
-        )
 
 
 class Agent:
@@ -97,8 +91,13 @@ class Agent:
         streams: Sequence[str] = STREAMS,
         on_effects: Callable[[Effects], None] | None = None,
         on_publish: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
+        on_behind: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
         guard: RejectionGuard | None = None,
+        topics: TopicInput | None = None,
     ) -> None:
+        """`topics`: the source again, if it is one: it says how far each of its partitions is, and is told what is
+        durable.
+        """
         self.settings = settings
         self.pipeline = build_pipeline(settings, store, scorer)
         self.snapshot = empty_snapshot(settings)
@@ -107,12 +106,15 @@ class Agent:
         self._store = store
         self._log = log
         self._guard = guard
+        self._topics = topics
         self._streams = streams
         self._on_effects = on_effects
         self._on_publish = on_publish
+        self._on_behind = on_behind
         self._started_at = self._durable_at = time.time()
         self._parity_failures = failures(parity(scorer))
         self._positions: dict[str, int] = {}
+        self._decoders: dict[tuple[Kind, str | None], Decoder] = {}
         self._lines_open = 0
         self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
         self._rotation_seconds = 0.0
@@ -123,6 +125,9 @@ class Agent:
         for name, lost in self._delivery.lost_bytes.items():
             log.error("file_cut", file=name, bytes=lost)
         self._source.seek(store.offsets())
+        if topics is not None:
+            self.pipeline.expect(topics.partitions)
+            topics.skim_by(self.pipeline.router, mapped_topics(settings))
         self.publish()
 
     def _restore(self) -> dict[str, int]:
@@ -145,6 +150,7 @@ class Agent:
             for line in lines:
                 self.feed(line)
             self._note_problems()
+            self._note_progress()
             if self._checkpoint_due():
                 self.checkpoint()
             if self._view_due():
@@ -154,15 +160,18 @@ class Agent:
             if not lines:
                 if self._source.exhausted:
                     break
-                stop.wait(IDLE_SECONDS)
+                if self._topics is None:  # which waits itself, and wakes when something comes
+                    stop.wait(IDLE_SECONDS)
         self.checkpoint()
         self.publish()
 
     def feed(self, line: Line) -> None:
         """Take in one line; its effects become durable with the next checkpoint."""
-        decode = decode_transcript if line.kind is Kind.TRANSCRIPT else decode_reference
-        record, clipped = decode(line.value, None, self._clock(line))
-        effects = self.pipeline.feed(line.kind, record, clipped)
+        decode = self._decoders.get((line.kind, line.file if self._topics is not None else None))
+        if decode is None:
+            decode = self._decoder(line)
+        record, clipped = decode(line.value, line.key, line.headers, self._clock(line))
+        effects = self.pipeline.feed(line.kind, record, clipped, line.source if self._topics is not None else UPSTREAM)
         self._positions[line.source] = line.next_position
         self._lines_open += 1
         self._write_down(effects)
@@ -171,6 +180,11 @@ class Agent:
             self._store.add_outbox("rejected", encode_pointer(_pointer(line, rejected)))
         if self._guard is not None and self._guard.note(rejected is not None, time.monotonic()):
             raise TooManyRejected(self._guard.rejected, self._guard.messages)
+
+    def _decoder(self, line: Line) -> Decoder:
+        topic = line.file if self._topics is not None else None
+        decoder = self._decoders[line.kind, topic] = decoder_for(self.settings, line.kind, topic)
+        return decoder
 
     def _write_down(self, effects: Effects) -> None:
         for emission in effects.emissions:
@@ -184,16 +198,7 @@ class Agent:
 
     def _tell(self, effects: Effects) -> None:
         """Say in the log, and to whoever listens, what was decided."""
-        for transition in effects.transitions:
-            self._log.warning(
-                f"incident_{transition.state}",
-                incident=transition.incident,
-                priority=transition.level,
-                kind=transition.kind,
-                customer=transition.customer,
-                slices=list(transition.slices),
-                summary=transition.summary,
-            )
+        tell(self._log, effects.transitions)
         if self._on_effects is not None:
             self._on_effects(effects)
 
@@ -206,6 +211,8 @@ class Agent:
         self._positions.clear()
         self._store.commit()
         self._durable_at = time.time()
+        if self._topics is not None:
+            self._topics.durable(self._store.offsets())
         self._delivery.deliver()
         self._lines_open = 0
         self._checkpoint_at = time.monotonic()
@@ -258,13 +265,48 @@ class Agent:
                 reason=problem.problem,
                 position=problem.position,
                 bytes=problem.lost_bytes,
+                count=problem.lost_records,
             )
+            if problem.lost_records:
+                self._note_loss(problem)
+
+    def _note_loss(self, problem: InputProblem) -> None:
+        """The loss becomes durable with the position behind it: it is reported once, whatever dies."""
+        name = problem.source.partition("@")[0]
+        self.pipeline.count(
+            f'input_lost_records_total{{topic="{name.rpartition("-")[0]}",problem="{problem.problem}"}}',
+            problem.lost_records,
+        )
+        self._positions[problem.source] = problem.position + problem.lost_records
+        self._lines_open += 1
+        self._write_down(self.pipeline.lose(name, problem.lost_records, time.time()))
+
+    def _note_progress(self) -> None:
+        """How far each partition of a topic is: who is at its end waits for nobody, who is far ahead is held."""
+        if self._topics is None:
+            return
+        for read in self._topics.read():
+            self._positions[read.source] = read.next_position
+            self._lines_open += 1
+            if read.event_at is not None:
+                self._write_down(self.pipeline.pass_over(read.source, read.event_at))
+        for mark in self._topics.marks():
+            self._write_down(self.pipeline.mark(mark))
+            self._lines_open += 1
+        self._topics.hold(self.pipeline.ahead(AHEAD_SECONDS_MAX))
 
     def publish(self) -> None:
         """Swap the snapshot that the HTTP threads read."""
         self._view_is_old = False
         self._viewed_at = time.monotonic()
         pipeline = self.pipeline
+        from_topics = {} if self._topics is None else self._topics.gauges(self._store.offsets())
+        if self._topics is not None and not self._topics.past_floor(self._store.offsets()):
+            # What was published before was further: counters must not run backwards.
+            view = self.snapshot.view
+            self.snapshot = replace(self.snapshot, view=replace(view, gauges={**view.gauges, **from_topics}))
+            self._on_behind(self.snapshot)
+            return
         reached, held = pipeline.bounds()
         self.snapshot = MetricsSnapshot(
             view=View(
@@ -279,6 +321,7 @@ class Agent:
                 },
                 gauges={
                     **pipeline.gauges(),
+                    **from_topics,
                     **{f'held_items{{kind="{kind}"}}': float(count) for kind, count in held.items()},
                     "checkpoint_last_success_timestamp_seconds": self._durable_at,
                     "storage_ok": 1.0,
@@ -300,14 +343,13 @@ class Agent:
         self._store.close()
 
 
-def empty_snapshot(settings: Settings) -> MetricsSnapshot:
-    """What is served before the state was read."""
-    return MetricsSnapshot(view=View(at=0.0, started_at=time.time(), dimensions=settings.slices.names))
-
-
 def _pointer(line: Line, rejected: Rejected) -> Pointer:
     return Pointer(
-        topic=line.file, partition=0, offset=line.place, reason=rejected.reason, sha256=rejected.digest.hex()
+        topic=line.file,
+        partition=line.partition,
+        offset=line.place,
+        reason=rejected.reason,
+        sha256=rejected.digest.hex(),
     )
 
 
@@ -322,7 +364,8 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
         for path in (*settings.input.transcripts, *settings.input.references):
             if not Path(path).exists() and not Path(path).parent.is_dir():
                 log.warning("input_missing", path=path)
-    source = open_source(settings)
+    topics = open_topic_input(settings) if settings.input.kind is InputKind.KAFKA else None
+    source = open_source(settings) if topics is None else topics
     scorer = build_scorer(settings)
     served = Served(empty_snapshot(settings))
 
@@ -342,90 +385,86 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
                 streams=STREAMS if settings.privacy.reviews else STREAMS_WITHOUT_TEXT,
                 guard=RejectionGuard(),
                 on_publish=served.show,
+                on_behind=served.show_behind,
+                topics=topics,
             )
         except BaseException:
             store.close()
             raise
 
-    agent = build()
+    # A topic's partitions may be long in coming, and are waited for in public; any other input is open or refused now.
+    agent = build() if topics is None else None
     server = serve(settings, served, scorer)
     try:
         log.info("started", address=server.address, input_kind=settings.input.kind, config_sha256=settings.sha256)
         while not stop.is_set():
-            try:
-                agent.run(stop)
+            agent = agent or _opened(build, topics, served, stop, log)
+            if agent is None:
+                return  # asked to stop: everything acknowledged is in the state
+            if _watched(agent, topics, served, stop, log):
                 break
-            except StorageFailed as failure:
-                agent.close()
-                if settings.input.kind is InputKind.STDIN:
-                    raise  # what was read since the last checkpoint cannot be read again
-                log.error("storage_failed", reason=str(failure))
-                reopened = _reopened(build, served, stop, log)
-                if reopened is None:
-                    return  # asked to stop: everything acknowledged is in the state
-                agent = reopened
-        if source.exhausted and not stop.is_set():
-            agent.finish()
-        write_results(folder, agent.snapshot, agent.pipeline)
+            agent.close()
+            agent = None
+        if agent is not None:
+            if source.exhausted and not stop.is_set():
+                agent.finish()
+            write_results(folder, agent.snapshot, agent.pipeline)
         log.info("stopped")
     finally:
         server.close()
-        agent.close()
+        if agent is not None:
+            agent.close()
         source.close()
 
 
-class Served:
-    """What the HTTP threads read while agents come and go: the last snapshot, and whether it can be trusted."""
-
-    def __init__(self, snapshot: MetricsSnapshot) -> None:
-        self.snapshot = snapshot
-        self.storage_ok = True
-
-    def show(self, snapshot: MetricsSnapshot) -> None:
-        self.snapshot, self.storage_ok = snapshot, True
-
-    def storage_failed(self) -> None:
-        """Go on serving what was durable, and say that nothing new is."""
-        view = self.snapshot.view
-        gauges = {**view.gauges, "storage_ok": 0.0}
-        self.snapshot = replace(self.snapshot, view=replace(view, gauges=gauges))
-        self.storage_ok = False
-
-    def health(self) -> Health:
-        """Alive: a full disk is no reason to restart the process, which would only lose what is in memory."""
-        return True, {"storage_ok": self.storage_ok, "watermark": self.snapshot.view.at}
-
-    def readiness(self) -> Health:
-        return self.storage_ok, {"storage_ok": self.storage_ok}
+def _watched(
+    agent: Agent, topics: TopicInput | None, served: Served, stop: threading.Event, log: FilteringBoundLogger
+) -> bool:
+    """Run until the input ends or `stop` is set; False if what is in memory must be dropped and read again."""
+    try:
+        agent.run(stop)
+    except Interrupted:
+        log.warning("partitions_moved", count=0 if topics is None else topics.held)
+        return False
+    except StorageFailed as failure:
+        if agent.settings.input.kind is InputKind.STDIN:
+            raise  # what was read since the last checkpoint cannot be read again
+        log.error("storage_failed", reason=str(failure))
+        served.storage_failed()
+        return False
+    return True
 
 
-def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
-    """Metrics and page on the configured address. Raises ServeFailed."""
-    exposition = Exposition(
-        registry=process_registry(),
-        start=served.snapshot,
-        build={"normalizer": scorer.normalizer, "aligner": scorer.aligner},
-    )
-    return StatusServer(
-        settings.serve.host,
-        settings.serve.port,
-        lambda: served.snapshot,
-        exposition=exposition,
-        get_health=served.health,
-        get_readiness=served.readiness,
-    )
-
-
-def _reopened(
-    build: Callable[[], Agent], served: Served, stop: threading.Event, log: FilteringBoundLogger
+def _opened(
+    build: Callable[[], Agent],
+    topics: TopicInput | None,
+    served: Served,
+    stop: threading.Event,
+    log: FilteringBoundLogger,
 ) -> Agent | None:
-    """The agent over a state opened anew, once the disk can be written again; None if asked to stop before."""
-    served.storage_failed()
+    """The agent over its state, once every partition is ours and the disk can be written; None if stopped before."""
     wait = REOPEN_SECONDS_FIRST
-    while not stop.wait(wait):
+    waiting_for_partitions = False
+    if not served.storage_ok:
+        stop.wait(wait)
+    while not stop.is_set():
         try:
-            return build()
+            if topics is None or topics.whole():
+                return build()
+            if not waiting_for_partitions:
+                waiting_for_partitions = True
+                served.waits_for_input()
+                log.info("waiting_for_partitions", count=topics.held)
+            continue
+        except LogUnreachable as failure:
+            served.waits_for_input()
+            log.warning("broker_unreachable", reason=str(failure))
+        except Interrupted:
+            continue
         except StorageFailed as failure:
+            if not served.started:
+                raise  # a state that cannot be opened at all is for the operator
             log.error("storage_failed", reason=str(failure))
-            wait = min(2 * wait, REOPEN_SECONDS_MAX)
+        stop.wait(wait)
+        wait = min(2 * wait, REOPEN_SECONDS_MAX)
     return None

@@ -15,7 +15,6 @@ from monitor.adapters.jsonl import (
     read_when_ready,
 )
 from monitor.adapters.store import Store
-from monitor.adapters.wire import event_time, kind_of
 from monitor.config import InputKind, Settings
 from monitor.core.changes import Change
 from monitor.core.deciding import DecideSettings
@@ -23,6 +22,7 @@ from monitor.core.pairing_port import PairTable
 from monitor.core.pipeline import Pipeline, PipelineSettings
 from monitor.core.sampling import SamplingSettings
 from monitor.core.scoring import Scorer, ScoringSettings
+from monitor.decoders import event_times, kinds
 
 DEFAULT_KEY = b"wervane"
 """Key of the coin without privacy.hash_key_file: the same sample everywhere, pseudonyms that can be guessed."""
@@ -124,10 +124,11 @@ def open_source(settings: Settings) -> LineSource:
     transcripts, references = settings.input.transcripts, settings.input.references
     match settings.input.kind:
         case InputKind.FILES:
-            return SortedArchive(transcripts, references, event_time=event_time)
+            return SortedArchive(transcripts, references, event_time=event_times(settings))
         case InputKind.DIRECTORY:
-            return GrowingDirectory(transcripts[0], references[0], event_time=event_time)
+            return GrowingDirectory(transcripts[0], references[0], event_time=event_times(settings))
         case InputKind.STDIN:
-            return StdinLines(read_when_ready(sys.stdin.fileno()), event_time=event_time, kind_of=kind_of)
+            read = read_when_ready(sys.stdin.fileno())
+            return StdinLines(read, event_time=event_times(settings), kind_of=kinds(settings))
         case InputKind.KAFKA:
-            raise AssertionError("refused by the command line")
+            raise AssertionError("topics are opened by monitor.topics")

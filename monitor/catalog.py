@@ -257,6 +257,40 @@ OTHERS: tuple[Metric, ...] = (
     ),
     *_counters(
         Topic.PIPELINE,
+        ("topic", "problem"),
+        (
+            "input_lost_records_total",
+            "records",
+            "Records of a Kafka topic that are gone unread: deleted by retention, or in an unreadable batch.",
+        ),
+    ),
+    *_counters(
+        Topic.PIPELINE,
+        ("topic", "outcome"),
+        (
+            "log_records_total",
+            "records",
+            "Records of the topics between stages: new, repeated (dropped: counted before), refused (not readable, or "
+            "too large to send).",
+        ),
+    ),
+    *_gauges(
+        Topic.PIPELINE,
+        ("topic",),
+        ("consumer_lag_records", "records", "Records of a Kafka topic that are there and not read yet."),
+    ),
+    *_gauges(
+        Topic.PIPELINE,
+        ("stage",),
+        ("partitions_assigned", "partitions", "Partitions that this process has open, by stage."),
+        (
+            "state_behind_records",
+            "records",
+            "Records to read until the state is as far as it was before: 0 but while it is made again from the log.",
+        ),
+    ),
+    *_counters(
+        Topic.PIPELINE,
         ("topic",),
         ("tombstones_total", "records", "Requests to erase an utterance."),
     ),
@@ -318,6 +352,7 @@ OTHERS: tuple[Metric, ...] = (
             "Wall clock of the last durable checkpoint.",
         ),
         ("storage_ok", "", "1 while the state can be written, else 0."),
+        ("broker_reachable", "", "1 while a Kafka broker answers, else 0; only with `input.kind: kafka`."),
         (
             "normalizer_parity_failures",
             "",

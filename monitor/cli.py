@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -36,6 +37,8 @@ EXIT_UNREADABLE = 4
 EXIT_OURS = 70
 EXIT_INTERRUPTED = 130
 
+STAGES = ("route", "score", "decide")
+
 PROBLEMS_SHOWN_MAX = 100
 """A file of the wrong kind may have a problem a line; the first hundred say so well enough."""
 
@@ -56,11 +59,21 @@ app = typer.Typer(
 )
 
 
+class TopicsAction(StrEnum):
+    CREATE = "create"
+    CHECK = "check"
+
+
 class SchemaName(StrEnum):
     CONFIG = "config"
     TRANSCRIPT = "transcript"
     REFERENCE = "reference"
     OUTCOME = "outcome"
+
+
+class InputName(StrEnum):
+    TRANSCRIPTS = "transcripts"
+    REFERENCES = "references"
 
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML configuration.")]
@@ -92,16 +105,22 @@ def run(
     from monitor.config import ConfigError, load_settings
 
     settings = load_settings(config, os.environ)
-    problems = [*_stage_problems(stages), *_not_in_this_version(settings)]
+    chosen = [stage for stage in STAGES if stage in [name.strip() for name in stages.split(",")]]
+    problems = [*_stage_problems(stages, settings), *_not_in_this_version(settings)]
     if problems:
         raise ConfigError(problems)
     log = _start_log(settings)
 
-    from monitor import agent
-
     stop = threading.Event()
     with _stopped_by_signals(stop):
-        agent.run_agent(settings, stop=stop, log=log)
+        if len(chosen) == len(STAGES):
+            from monitor import agent
+
+            agent.run_agent(settings, stop=stop, log=log)
+        else:
+            from monitor.topics import stages as apart
+
+            apart.run_stages(settings, chosen, stop=stop, log=log)
 
 
 @app.command()
@@ -147,8 +166,22 @@ def demo(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what the demo writes.")] = None,
     leave: Annotated[bool, typer.Option("--exit", help="End after the incident; 0 if it was the right one.")] = False,
     json: JsonOption = False,
+    to_kafka: Annotated[
+        str | None,
+        typer.Option(metavar="BOOTSTRAP", help="Send the traffic to the topics of this Kafka, for an agent to watch."),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=1.0, metavar="X", help="With --to-kafka: X hours in an hour [default: 3600].")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, metavar="N", help="With --to-kafka: N messages a second instead.")
+    ] = None,
 ) -> None:
-    """Watch a generated incident until it pages."""
+    """Watch a generated incident until it pages, or send its traffic to a Kafka."""
+    _check_demo_options(to_kafka, out, leave, speed, rate)
+    if to_kafka is not None:
+        _demo_to_kafka(to_kafka, speed=speed, rate=rate, json=json)
+        return
     from monitor import demonstration
     from monitor.adapters import logs
 
@@ -165,16 +198,89 @@ def demo(
         raise typer.Exit(EXIT_NO)
 
 
+def _check_demo_options(
+    to_kafka: str | None, out: Path | None, leave: bool, speed: float | None, rate: float | None
+) -> None:
+    if to_kafka is None:
+        for name, value in (("--speed", speed), ("--rate", rate)):
+            if value is not None:
+                raise typer.BadParameter("goes with --to-kafka", param_hint=name)
+    elif out is not None or leave:
+        raise typer.BadParameter("not with --to-kafka: its reader tells", param_hint="--out, --exit")
+    elif speed is not None and rate is not None:
+        raise typer.BadParameter("either --speed or --rate", param_hint="--rate")
+
+
+def _demo_to_kafka(bootstrap: str, *, speed: float | None, rate: float | None, json: bool) -> None:
+    """Exit code 4 if a topic is missing or no broker answers; SIGTERM ends it wherever it is."""
+    from monitor import generating
+    from monitor.adapters import logs
+
+    logs.configure("error", "console")
+    pace = generating.Pace(speed=generating.SPEED if speed is None else speed, rate=rate)
+    settings = generating.generator_settings(bootstrap, os.environ)
+    with _ended_by_sigterm(), _progress_bar("demo") as progress:
+        sent = generating.generate_to_kafka(
+            settings, pace=pace, say=lambda line: typer.echo(line, err=True), progress=progress
+        )
+    if json:
+        typer.echo(_as_json(sent._asdict()))
+    else:
+        typer.echo(f"sent {sent.transcripts:,} transcripts and {sent.references:,} references")
+
+
+@app.command()
+def topics(
+    action: Annotated[TopicsAction, typer.Argument(help="Make those of ours that are missing, or only look.")],
+    config: ConfigOption = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Of the pairs and outcomes topics; 12 when they are made.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Make or check the Kafka topics: partitions, retention, compaction, sizes; exit 1 if one is not fit."""
+    from monitor.adapters.kafka import topics as kafka_topics
+    from monitor.adapters.kafka.connection import read_connection
+    from monitor.config import ConfigError, load_settings
+    from monitor.settings_source import Problem
+
+    settings = load_settings(config, os.environ)
+    if settings.input.kind != "kafka":
+        want = "kafka: other inputs have no topics"
+        raise ConfigError([Problem(path="input.kind", got=settings.input.kind, want=want)])
+    _start_log(settings, quieter=True)
+    connection = read_connection(settings.kafka)
+    if action is TopicsAction.CREATE:
+        report = kafka_topics.create(connection, settings, partitions=partitions or kafka_topics.PARTITIONS_DEFAULT)
+    else:
+        report = kafka_topics.check(connection, settings, partitions=partitions)
+    if json:
+        typer.echo(_as_json(report.document()))
+    for line in () if json else report.lines():
+        typer.echo(line)
+    if not report.fit:
+        raise typer.Exit(EXIT_NO)
+
+
 @app.command("check-config")
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML configuration.", show_default=False)],
+    sample: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Show what these messages would become, texts included.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(metavar="NAME", help="With --sample: the topic they are of.")] = None,
+    kind: Annotated[InputName | None, typer.Option(help="With --sample: what they are [default: transcripts].")] = None,
+    now: Annotated[
+        str | None, typer.Option(metavar="TS", help="With --sample: judge ages as of then, not of today.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List every problem of a configuration, environment included."""
+    """List every problem of a configuration, environment included; or show what sample messages become."""
     import msgspec
 
     from monitor.config import ConfigError, load_settings
 
+    at = time.time() if now is None else _instant(now)
     try:
         settings = load_settings(file, os.environ)
     except ConfigError as error:
@@ -182,6 +288,11 @@ def check_config(
             raise
         typer.echo(_as_json({"ok": False, "problems": [_problem_document(one) for one in error.problems]}))
         raise typer.Exit(EXIT_USAGE) from None
+    if sample is not None:
+        _show_sample(settings, sample, topic, kind, at, json=json)
+        return
+    if topic is not None or kind is not None or now is not None:
+        raise typer.BadParameter("goes with --sample", param_hint="--topic, --kind, --now")
     later = _not_in_this_version(settings)
     if json:
         document = {
@@ -195,6 +306,26 @@ def check_config(
     typer.echo(f"{file}: ok, sha256 {settings.sha256}")
     for problem in later:
         typer.echo(f"note: `wervane run` of this version refuses {problem}", err=True)
+
+
+def _show_sample(
+    settings: Settings, sample: Path, topic: str | None, kind: InputName | None, now: float, *, json: bool
+) -> None:
+    """Exit code 1 if a message would be rejected."""
+    import msgspec
+
+    from monitor import sample_check
+    from monitor.core.records import Kind
+
+    wanted = None if kind is None else Kind(kind.value.removesuffix("s"))
+    report = sample_check.check_sample(settings, sample, topic=topic, kind=wanted, now=now)
+    if json:
+        typer.echo(_as_json({"ok": report.ok, **msgspec.structs.asdict(report)}))
+    else:
+        for line in sample_check.as_text(report):
+            typer.echo(line)
+    if not report.ok:
+        raise typer.Exit(EXIT_NO)
 
 
 @app.command()
@@ -255,19 +386,18 @@ def _instant(text: str) -> float:
     return at.timestamp()
 
 
-def _stage_problems(stages: str) -> Iterator[Problem]:
+def _stage_problems(stages: str, settings: Settings) -> Iterator[Problem]:
     from monitor.settings_source import Problem
 
-    known = ("route", "score", "decide")
     wanted = [stage.strip() for stage in stages.split(",")]
-    unknown = [stage for stage in wanted if stage not in known]
+    unknown = [stage for stage in wanted if stage not in STAGES]
     if unknown or len(set(wanted)) < len(wanted):
         yield Problem(path="--stages", got=f'"{stages}"', want="route, score and decide, each at most once")
-    elif set(wanted) != set(known):
+    elif set(wanted) != set(STAGES) and settings.input.kind != "kafka":
         yield Problem(
             path="--stages",
-            got=f'"{stages}"',
-            want="all three: stages apart need topics between them, which come with the next version",
+            got=f'"{stages}" with input.kind {settings.input.kind}',
+            want="all three, or input.kind kafka: stages apart need topics between them",
             example="--stages route,score,decide",
         )
 
@@ -277,7 +407,6 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
 
     live   False for archives, which come from files and notify nobody
     """
-    from monitor.config import InputKind
     from monitor.settings_source import Problem
 
     notify, serve, decide = settings.notify, settings.serve, settings.decide
@@ -287,7 +416,6 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
     }
     if live:
         later |= {
-            "input.kind": settings.input.kind is InputKind.KAFKA,
             "notify.alertmanager": bool(notify.alertmanager.urls),
             "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
             "notify.slack": notify.slack.webhook_url_file is not None,
@@ -295,7 +423,7 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
             "serve.tls": serve.tls.cert_file is not None,
             "serve.auth": serve.auth.username is not None,
         }
-    got = {"input.kind": "kafka", "decide.page_on_gap": "true", "decide.detectors": ", ".join(decide.detectors)}
+    got = {"decide.page_on_gap": "true", "decide.detectors": ", ".join(decide.detectors)}
     want = "the default: the rest comes with a later version"
     return [
         Problem(path=location, got=got.get(location, "a setting"), want=want)
@@ -425,12 +553,13 @@ def _explain(error: Exception) -> int:
         return EXIT_USAGE
 
     from monitor.adapters.jsonl import InputUnreadable
+    from monitor.adapters.kafka.port import LogRefused, LogUnreachable
     from monitor.adapters.store_files import StateRefused, StorageFailed
     from monitor.adapters.wsgi_server import ServeFailed
 
     match error:
         # Their messages name a file or address and what to do, nothing from inside a message.
-        case InputUnreadable() | StateRefused() | StorageFailed() | ServeFailed():
+        case InputUnreadable() | LogRefused() | LogUnreachable() | StateRefused() | StorageFailed() | ServeFailed():
             typer.echo(f"wervane: {error}", err=True)
             return EXIT_UNREADABLE
         case OSError():

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.core.records import Record
+from monitor.core.records import Kind, Record
 from monitor.core.slicing import FIELDS as TRANSCRIPT_FIELDS
 from monitor.core.slicing import SliceSettings
+from monitor.settings_mapping import MappingSettings, Topics, resolve
 from monitor.settings_shapes import Plain, Unfit
 from monitor.settings_source import Problem, flatten, read_environment, read_file, shown
 from monitor.settings_table import FIELDS, TWO_WAY, as_written
@@ -51,6 +52,12 @@ class InputSettings(Record, frozen=True):
     kind: InputKind
     transcripts: tuple[str, ...]
     references: tuple[str, ...]
+    mapping: dict[str, MappingSettings]
+    """By topic or input; `settings_mapping.entry_for` finds the one that holds."""
+
+    def paths(self, kind: Kind) -> tuple[str, ...]:
+        """Its paths or topics."""
+        return self.transcripts if kind is Kind.TRANSCRIPT else self.references
 
 
 class KafkaSecurity(Record, frozen=True):
@@ -242,6 +249,7 @@ def load_settings(
         values[location] = None if field.default is None else field.shape.read(field.default)
 
     _fill(values)
+    problems += _resolve_mapping(values, unfit)
     settings = msgspec.convert(_nested(values), Settings)
     problems += [problem for problem in _contradictions(settings) if unfit.isdisjoint(problem.concerns)]
     if problems:
@@ -268,6 +276,18 @@ def _fill(values: dict[str, Plain]) -> None:
     assert isinstance(default, dict)
     assert isinstance(given, dict)
     values["scoring.profiles"] = {**default, **given}
+
+
+def _resolve_mapping(values: dict[str, Plain], unfit: set[str]) -> list[Problem]:
+    """Presets are filled in here, so that whoever reads messages finds expressions and nothing else."""
+    topics = None
+    if values["input.kind"] == InputKind.KAFKA:
+        named = [values["input.transcripts"], values["input.references"]]
+        topics = Topics(*([str(name) for name in names] for names in named if isinstance(names, list)))
+    configured = values["input.mapping"]
+    assert isinstance(configured, dict)
+    values["input.mapping"], problems = resolve(configured, topics, NO_DIMENSION | set(TRANSCRIPT_FIELDS))
+    return [problem for problem in problems if unfit.isdisjoint(problem.concerns)]
 
 
 def _nested(values: Mapping[str, Plain]) -> dict[str, Plain]:
@@ -306,11 +326,16 @@ def _input_problems(settings: Settings) -> Iterator[Problem]:
         what = "topic" if kind is InputKind.KAFKA else "path"
         if not paths:
             yield _missing(location, f"a {what} for input.kind {kind}")
-        elif kind is not InputKind.FILES and len(paths) > 1:
+        elif kind is InputKind.DIRECTORY and len(paths) > 1:
             want = f"one {what} for input.kind {kind}"
             yield Problem(path=location, got=f"{len(paths)} {what}s", want=want, concerns=(location,))
     if kind is not InputKind.KAFKA:
         return
+    for topic in settings.input.transcripts:
+        if topic in settings.input.references:
+            want = "topics that are not among input.transcripts: a topic holds one kind of message"
+            concerns = ("input.transcripts", "input.references")
+            yield Problem(path="input.references", got=topic, want=want, concerns=concerns)
     if not settings.kafka.bootstrap_servers:
         yield _missing("kafka.bootstrap_servers", "at least one broker for input.kind kafka")
     protocol = settings.kafka.security.protocol

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.jsonl import InputProblem, Line
 from monitor.adapters.store import Store
-from monitor.agent import STREAMS_WITHOUT_TEXT, Agent, Served, empty_snapshot, serve
+from monitor.agent import STREAMS_WITHOUT_TEXT, Agent
 from monitor.analysis.naive import NaiveRules, tally
 from monitor.analysis.simulate import DAY, FAULT, START, demo_settings, traffic
 from monitor.building import build_scorer, state_fingerprint
@@ -26,6 +26,7 @@ from monitor.core.pipeline import Effects
 from monitor.core.records import IncidentState, Level, Outcome, Source, Transition
 from monitor.core.slicing import Slicing, slice_name
 from monitor.results import write_results
+from monitor.serving import Served, empty_snapshot, serve
 from monitor.settings_source import flatten
 
 SEED = 7

@@ -12,10 +12,10 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.jsonl import Line, SortedArchive
 from monitor.adapters.store import Store
-from monitor.adapters.wire import event_time
 from monitor.agent import STREAMS_WITHOUT_TEXT, Agent
 from monitor.building import build_scorer, state_fingerprint
 from monitor.config import Settings
+from monitor.decoders import event_times
 from monitor.results import Summary, write_results
 
 Progress = Callable[[float, str], None]
@@ -43,7 +43,7 @@ def replay(
         source = SortedArchive(
             transcripts,
             references,
-            event_time=event_time,
+            event_time=event_times(settings),
             spool=scratch,
             on_read=lambda done, total: progress(READING_SHARE * done / max(total, 1), "reading"),
         )

@@ -6,25 +6,39 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from monitor import __version__
 from monitor.adapters.exposition import Exposition
 from monitor.adapters.files import slices_csv, summary_json, write_atomically
 from monitor.adapters.instants import instant
 from monitor.adapters.report import render_report
-from monitor.core.pipeline import Pipeline
 from monitor.core.records import IncidentState
 from monitor.core.snapshot import MetricsSnapshot
 
 Summary = dict[str, object]
 
+
+class Totals(Protocol):
+    """What a summary needs to know beyond the view; a pipeline has it."""
+
+    @property
+    def event_times(self) -> tuple[float | None, float | None]: ...
+
+    def winners(self) -> int: ...
+
+    def empty_references(self) -> int: ...
+
+    def waiting(self) -> int: ...
+
+
 SERIES_MAX = 1_000_000
 """metrics.prom is a file for people and scripts, not a scrape: nothing is left out of it."""
 
 
-def write_results(folder: Path, snapshot: MetricsSnapshot, pipeline: Pipeline) -> Summary:
+def write_results(folder: Path, snapshot: MetricsSnapshot, totals: Totals) -> Summary:
     """Write slices.csv, summary.json, metrics.prom and report.html; each file is whole or as it was."""
-    summary = summarize(snapshot, pipeline)
+    summary = summarize(snapshot, totals)
     write_atomically(folder / "slices.csv", slices_csv(snapshot.view.slices))
     write_atomically(folder / "summary.json", summary_json(summary))
     exposition = Exposition(hold_seconds=0.0, series_max=SERIES_MAX)
@@ -33,7 +47,7 @@ def write_results(folder: Path, snapshot: MetricsSnapshot, pipeline: Pipeline) -
     return summary
 
 
-def summarize(snapshot: MetricsSnapshot, pipeline: Pipeline) -> Summary:
+def summarize(snapshot: MetricsSnapshot, totals: Totals) -> Summary:
     """What came in, what became of it, and what was decided."""
     view = snapshot.view
     overall = [row for row in view.slices if row.depth == 0]
@@ -42,16 +56,16 @@ def summarize(snapshot: MetricsSnapshot, pipeline: Pipeline) -> Summary:
         for outcome in ("accepted", "clipped", "rejected")
     }
     fired = [transition for transition in view.incidents if transition.state == IncidentState.FIRING]
-    first, last = pipeline.event_times
+    first, last = totals.event_times
     return {
         "version": __version__,
         "config_sha256": view.config_sha256,
         "records": {**consumed, "rejected_by_reason": _by_label(view.counters, "records_rejected_total", "reason")},
         "clipped_by_field": _by_label(view.counters, "fields_clipped_total", "field"),
         "transcripts": _by_label(view.counters, "transcripts_total", "outcome"),
-        "references": reference_fates(view.counters, pipeline.winners(), pipeline.waiting()),
+        "references": reference_fates(view.counters, totals.winners(), totals.waiting()),
         "pairs": sum(row.pairs for row in overall),
-        "empty_references": pipeline.empty_references(),
+        "empty_references": totals.empty_references(),
         "hallucinated_words": sum(row.hallucinated_words for row in overall),
         "first_event_at": first and instant(first),
         "last_event_at": last and instant(last),
@@ -64,8 +78,10 @@ def summarize(snapshot: MetricsSnapshot, pipeline: Pipeline) -> Summary:
 
 
 def reference_fates(counters: Mapping[str, int], winners: int, waiting: int) -> dict[str, int]:
-    """References by fate at this moment; they add up to every accepted reference."""
+    """References by fate at this moment; they add up to every accepted reference, where those are counted."""
     arrived = _by_label(counters, "references_total", "outcome")
+    if not arrived:
+        return {"scored": winners}
     waited_out = arrived.pop("expired", 0)
     fates = {
         "scored": winners,

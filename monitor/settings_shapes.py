@@ -263,3 +263,50 @@ def mapping(keys: Shape, values: Shape, want: str) -> Shape:
     if "pattern" in keys.schema:
         schema["propertyNames"] = {"pattern": keys.schema["pattern"]}
     return Shape(want, schema, read)
+
+
+def _read_topic_mapping(value: object) -> Plain:
+    """Only the outline: what an entry says is looked at where its fields are known, and all its problems told."""
+    want = topic_mapping.want
+    if not isinstance(value, dict) or len(value) > LIST_ITEMS_MAX:
+        raise Unfit(want)
+    found: dict[str, Plain] = {}
+    for key, entry in value.items():
+        if not isinstance(key, str) or _TOPIC.fullmatch(key) is None:
+            raise Unfit(want)
+        found[key] = _plain(entry)
+    return found
+
+
+def _plain(value: object) -> Plain:
+    match value:
+        case None | str() | int() | float():
+            return value
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case _:
+            raise Unfit(topic_mapping.want)
+
+
+_EXPRESSION: dict[str, Plain] = {"type": "string", "minLength": 1}
+topic_mapping = Shape(
+    "a mapping from topic (or transcripts, references) to a preset or to expressions",
+    {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{_TOPIC.pattern}$"},
+        "additionalProperties": {
+            "anyOf": [
+                _EXPRESSION,
+                {
+                    "type": "object",
+                    "additionalProperties": {
+                        "anyOf": [_EXPRESSION, {"type": "array", "items": _EXPRESSION, "minItems": 1}, {"type": "null"}]
+                    },
+                },
+            ]
+        },
+    },
+    _read_topic_mapping,
+)

@@ -30,6 +30,7 @@ from monitor.settings_shapes import (
     several,
     text,
     topic,
+    topic_mapping,
     whole,
 )
 
@@ -114,7 +115,7 @@ _ROWS: tuple[Field, ...] = (
         _files,
         [],
         "archive/transcripts.jsonl",
-        "Transcripts: files, folders or patterns; one of them for `directory`; for `kafka`, the topic.",
+        "Transcripts: files, folders or patterns; one of them for `directory`; for `kafka`, topics.",
     ),
     Field(
         "input.references",
@@ -122,6 +123,14 @@ _ROWS: tuple[Field, ...] = (
         [],
         "archive/references.jsonl",
         "References, likewise.",
+    ),
+    Field(
+        "input.mapping",
+        topic_mapping,
+        {},
+        {"transcripts": {"preset": "deepgram", "customer": "$header.tenant", "deployment": "$header.site"}},
+        "How messages that are not the contract's own JSON are read: for a topic, or for all `transcripts` or "
+        "`references`, a preset, or JMESPath expressions by field. See [mapping.md](mapping.md).",
     ),
     # ---------------------------------------------------------------------------------------------------- kafka
     Field(

@@ -8,7 +8,7 @@ from monitor.core.closed_units import TrafficRow
 from monitor.core.decider_clock import Clock
 from monitor.core.incidents import State
 from monitor.core.records import UNKNOWN, IncidentKind, Slice, Transition, Verdict
-from monitor.core.silence import TrafficTable, blind_conditions, coverage_conditions, stale_conditions
+from monitor.core.silence import TrafficTable, blind_conditions, coverage_conditions, loss_condition, stale_conditions
 from monitor.core.slicing import Slicing
 from monitor.core.standings import Gap
 from monitor.core.telling import Condition, Desk, gap_condition
@@ -41,6 +41,12 @@ class Conditions:
         # Traffic that stops as well does not make anybody see again: only a score does.
         unseen = incident is not None and (clock.traffic.last_scored_at or 0.0) <= incident.opened_at
         return self._reconcile(IncidentKind.BLIND, holding, {()} if unseen else set(), now)
+
+    def loss(self, partition: str, lost: int, now: float) -> Transition | None:
+        """Messages were gone before anybody read them; daily looks let the incident end."""
+        incident = self._desk.standing(IncidentKind.COVERAGE, ())
+        before = 0 if incident is None else round(incident.last.evidence)
+        return self._desk.grow(IncidentKind.COVERAGE, (), loss_condition(partition, lost, before), now)
 
     def silence(
         self, clock: Clock, closed: Sequence[TrafficRow], still_open: Sequence[TrafficRow], now: float

@@ -115,6 +115,11 @@ class Decider:
         self._clock_dirty = True
         return told
 
+    def report_loss(self, partition: str, lost: int, at: float) -> list[Transition]:
+        """Messages of this partition are gone unread, some of them perhaps this customer's."""
+        told = self._conditions.loss(partition, lost, at)
+        return [] if told is None else [told]
+
     @property
     def settled_at(self) -> float:
         """Event time of the look by which everything fed so far is closed and decided."""

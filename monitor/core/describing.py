@@ -33,6 +33,8 @@ class Why(StrEnum):
     LABEL_VANISHED = "label_vanished"
     REFERENCES_STOPPED = "references_stopped"
     NOTHING_SCORED = "nothing_scored"
+    RECORDS_LOST = "records_lost"
+    """Messages were deleted, or could not be decoded, before anybody read them."""
     EXPLAINED_BETTER = "explained_better"
     """Another slice explains an open incident better."""
     RELAPSED = "relapsed"
@@ -169,6 +171,14 @@ def stale_sentence(slice_: Slice, found: Stale) -> str:
 def blind_sentence(utterances: int, last_scored_at: float | None) -> str:
     last = "nothing was ever scored" if last_scored_at is None else f"nothing scored since {moment(last_scored_at)}"
     return f"all: {utterances} utterances in the last day, {last}; no fault would be seen"
+
+
+def loss_sentence(partition: str, lost: int, total: int) -> str:
+    also = f", {total:,} by now" if total > lost else ""
+    return (
+        f"all: {lost:,} messages of {partition} were gone before they could be read{also}; "
+        "WER and traffic of that time are of what is left"
+    )
 
 
 def relearned_sentence(told: Transition, days: float) -> str:

@@ -202,6 +202,13 @@ class Outcome(Record, frozen=True):
         return (self.revision, self.reference_at, self.reference_digest)
 
 
+class Missing(Record, frozen=True):
+    """A sampled transcript's time for a correction ran out without one."""
+
+    customer: str
+    labels: Labels
+
+
 class Review(Record, frozen=True):
     """A sampled hypothesis for human correctors: the one sanctioned way out for text."""
 
@@ -215,6 +222,33 @@ class Review(Record, frozen=True):
     inclusion_probability: float
     priority: float
     """Smaller is sooner: the sampling coin, so that any prefix of the list is itself a random sample."""
+
+
+# ------------------------------------------------------------------------------------------------- between stages apart
+class Origin(Record, frozen=True):
+    """Where a record comes from: its identity, so that what comes twice counts once."""
+
+    upstream: str
+    """Which partition of which topic, as it was made: a topic that was made again is another upstream."""
+    offset: int
+    part: int = 0
+    """Among several records that one record led to."""
+
+
+class Mark(Record, frozen=True):
+    """What the reader of an upstream says of it from time to time, to everybody downstream."""
+
+    upstream: str
+    of: int
+    """Upstreams there are altogether."""
+    reached_at: float | None
+    """Event time that it has reached; None while nothing came."""
+    current: bool
+    """Whether all there is was read: then it holds nobody back."""
+    at: float
+    """The reader's clock."""
+    losses: tuple[tuple[str, int], ...] = ()
+    """(partition, records lost since the beginning), here and further up."""
 
 
 # ---------------------------------------------------------------------------------------------------------- decisions

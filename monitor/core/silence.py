@@ -13,7 +13,7 @@ import numpy as np
 from monitor.core.cells import FloatArray, LabelArray
 from monitor.core.closed_units import TrafficRow
 from monitor.core.coverage import SHIFT_POINTS, ShareShift, Stale, share_shift, stale
-from monitor.core.describing import Why, blind_sentence, label_sentence, stale_sentence
+from monitor.core.describing import Why, blind_sentence, label_sentence, loss_sentence, stale_sentence
 from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.groupings import encode
 from monitor.core.records import UNKNOWN, Level, Slice
@@ -153,6 +153,12 @@ def coverage_conditions(table: TrafficTable, dimension: str, now: float) -> dict
     sentence, since = label_sentence(dimension, shift), now - shift.days * DAY
     condition = Condition(Level.PAGE, shift.z, Why.LABEL_VANISHED, sentence, {}, since=since, level_before=shift.before)
     return {((dimension, UNKNOWN),): condition}
+
+
+def loss_condition(partition: str, lost: int, before: int) -> Condition:
+    """A ticket when messages are gone unread: nobody can know whose they were."""
+    total = before + lost
+    return Condition(Level.TICKET, float(total), Why.RECORDS_LOST, loss_sentence(partition, lost, total), {})
 
 
 def stale_conditions(

@@ -188,6 +188,17 @@ class Desk:
         self._add(kind, slice_, slice_, at, told, None, condition.level_before)
         return told
 
+    def grow(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:
+        """More of what an open incident is about: told as an update, or as a new incident if none is open."""
+        incident = self.standing(kind, slice_)
+        if incident is None or incident.state != State.FIRING:
+            return self.condition(kind, slice_, condition, at)
+        incident.last = replace(
+            incident.last, at=at, state=IncidentState.UPDATED, evidence=condition.evidence, summary=condition.summary
+        )
+        self.book.touch(incident)
+        return incident.last
+
     def standing(self, kind: IncidentKind, slice_: Slice) -> Incident | None:
         """The incident of a condition that is not closed."""
         for incident in self.book:

@@ -31,11 +31,15 @@ def line(at: float, name: str = "x") -> bytes:
     return json.dumps({"ts": int(at * 1000), "id": name}).encode()
 
 
+def stated(_kind: Kind, value: bytes) -> float | None:
+    return wire.event_time(value)
+
+
 HOURS = [line(MARCH_2 + 3600 * n, f"u{n}") for n in range(48)]
 
 
 def archive(transcripts: Path | str, references: Path | str, spool: Path | None = None) -> SortedArchive:
-    return SortedArchive([transcripts], [references], event_time=wire.event_time, spool=spool)
+    return SortedArchive([transcripts], [references], event_time=stated, spool=spool)
 
 
 def drained(source: SortedArchive | GrowingDirectory | StdinLines, limit: int = 7) -> list[Line]:
@@ -142,7 +146,7 @@ def test_an_overlong_line_is_cut_and_the_next_one_is_whole(folder: Path) -> None
         b"x" * (3 * LINE_BYTES_MAX) + b"\n" + HOURS[0] + b"\n" + exact + b"\n" + HOURS[1]
     )
     (folder / "r" / "a.jsonl").write_bytes(b"")
-    lengths = sorted(len(found.value) for found in drained(archive(folder / "t", folder / "r")))
+    lengths = sorted(len(found.value or b"") for found in drained(archive(folder / "t", folder / "r")))
     assert lengths == [len(HOURS[0]), len(HOURS[1]), LINE_BYTES_MAX, LINE_BYTES_MAX + 1]
 
 
@@ -173,7 +177,7 @@ def test_a_missing_file_names_itself(folder: Path) -> None:
 
 # -------------------------------------------------------------------------------------------------- a growing directory
 def growing(folder: Path) -> GrowingDirectory:
-    return GrowingDirectory(folder / "t", folder / "r", event_time=wire.event_time)
+    return GrowingDirectory(folder / "t", folder / "r", event_time=stated)
 
 
 def test_a_line_counts_once_its_end_is_there(folder: Path) -> None:
@@ -275,7 +279,7 @@ def test_a_growing_line_without_end_does_not_fill_the_memory(folder: Path) -> No
     with path.open("ab") as file:
         file.write(b"x\n" + HOURS[0] + b"\n")
     cut, whole = drained(source)
-    assert (len(cut.value), cut.next_position) == (LINE_BYTES_MAX + 1, 2 * LINE_BYTES_MAX + 2)
+    assert (len(cut.value or b""), cut.next_position) == (LINE_BYTES_MAX + 1, 2 * LINE_BYTES_MAX + 2)
     assert whole.value == HOURS[0]
 
 
@@ -283,16 +287,16 @@ def test_one_file_or_a_pattern_can_be_followed(folder: Path) -> None:
     """`transcripts: live/asr-*.jsonl` and a single log are both common."""
     (folder / "asr-1.jsonl").write_bytes(HOURS[0] + b"\n")
     (folder / "corrections").write_bytes(HOURS[1] + b"\n")
-    source = GrowingDirectory(folder / "asr-*.jsonl", folder / "corrections", event_time=wire.event_time)
+    source = GrowingDirectory(folder / "asr-*.jsonl", folder / "corrections", event_time=stated)
     assert [found.source for found in drained(source)] == ["transcripts/asr-1.jsonl", "references/corrections"]
     with pytest.raises(InputUnreadable, match="nope"):
-        GrowingDirectory(folder / "nope" / "x", folder, event_time=wire.event_time).poll(1)
+        GrowingDirectory(folder / "nope" / "x", folder, event_time=stated).poll(1)
 
 
 # ------------------------------------------------------------------------------------------------------- standard input
 def stdin(content: bytes, piece: int = 11) -> StdinLines:
     stream = io.BytesIO(content)
-    return StdinLines(lambda _: stream.read(piece), event_time=wire.event_time, kind_of=wire.kind_of)
+    return StdinLines(lambda _: stream.read(piece), event_time=stated, kind_of=wire.kind_of)
 
 
 def test_standard_input_tells_transcripts_from_references() -> None:
@@ -310,7 +314,7 @@ def test_standard_input_tells_transcripts_from_references() -> None:
 def test_a_pipe_with_nothing_to_say_does_not_block() -> None:
     """The agent has a clock to keep while nobody speaks."""
     reading, writing = os.pipe()
-    source = StdinLines(read_when_ready(reading), event_time=wire.event_time, kind_of=wire.kind_of)
+    source = StdinLines(read_when_ready(reading), event_time=stated, kind_of=wire.kind_of)
     assert source.poll(5) == []
     os.write(writing, HOURS[0] + b"\n" + HOURS[1])
     assert [found.value for found in source.poll(5)] == [HOURS[0]]

@@ -85,9 +85,10 @@ BAD_REFERENCES: dict[str, dict[str, object]] = {
     "annotator_length": {"annotator": "x" * 129},
 }
 DECIDED_ELSEWHERE = {"tenant_not_allowed", "id_conflict"}
+OF_MAPPINGS = {name for name in wire.REASONS if name.startswith("unmapped_")}  # test_mapping.py reaches them
 
 
-@pytest.mark.parametrize("name", sorted(wire.REASONS - DECIDED_ELSEWHERE))
+@pytest.mark.parametrize("name", sorted(wire.REASONS - DECIDED_ELSEWHERE - OF_MAPPINGS))
 def test_every_reason_is_reached(name: str) -> None:
     """A reason that nothing reaches is a row of the contract that nothing keeps."""
     if name == "tombstone_without_key":

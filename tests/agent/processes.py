@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -54,12 +54,15 @@ def growing(folder: Path, **sections: Mapping[str, object]) -> Path:
 class Running:
     """One process; what it logs goes to a file beside its configuration."""
 
-    def __init__(self, config: Path, *, stdin: int | None = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, config: Path, *, stdin: int | None = subprocess.DEVNULL, options: Sequence[str] = ()
+    ) -> None:
+        """`options` of `wervane run`, beside its configuration."""
         self.log_path = config.with_name("stderr.log")
         with self.log_path.open("ab") as log:
             self._log_begins = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "monitor", "run", "--config", str(config)],
+                [sys.executable, "-m", "monitor", "run", "--config", str(config), *options],
                 stdin=stdin, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
 

@@ -18,11 +18,11 @@ import structlog
 
 from monitor.adapters.jsonl import Line, SortedArchive
 from monitor.adapters.store import StorageFailed, Store
-from monitor.adapters.wire import event_time
 from monitor.agent import Agent
 from monitor.building import build_scorer, check_same_archive, state_fingerprint
 from monitor.config import Settings, load_settings
 from monitor.core.rejections import MESSAGES_MIN, RejectionGuard
+from monitor.decoders import event_times
 from monitor.results import write_results
 from tests.agent.processes import configure, growing, run_to_end, running, slices
 from tests.traffic import Traffic, generate, recount
@@ -183,7 +183,7 @@ def test_a_second_process_on_the_same_state_is_refused(tmp_path: Path) -> None:
 def _agent(settings: Settings, folder: Path, store_class: type[Store] = Store) -> tuple[Agent, SortedArchive]:
     """As `run_agent` builds it."""
     folder.mkdir(exist_ok=True)
-    source = SortedArchive(settings.input.transcripts, settings.input.references, event_time=event_time)
+    source = SortedArchive(settings.input.transcripts, settings.input.references, event_time=event_times(settings))
     store = store_class.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
     if not list(store.documents()):
         check_same_archive(store, source.signature)

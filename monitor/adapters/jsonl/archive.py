@@ -129,7 +129,7 @@ class SortedArchive:
     def _spool_file(self, index: int, kind: int, path: Path, raw: DigestingReader) -> None:
         rows: list[tuple[float | None, int, bytes, int, int, bytes]] = []
         for number, value in read_lines(path, raw):
-            rows.append((self._event_time(value), kind, sha256(value).digest(), index, number, value))
+            rows.append((self._event_time(_KINDS[kind], value), kind, sha256(value).digest(), index, number, value))
             if len(rows) == _SPOOL_ROWS:
                 self._insert(rows)
                 self._report(raw.bytes_read)

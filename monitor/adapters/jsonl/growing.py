@@ -202,7 +202,7 @@ class _GrowingFile:
         value = bytes(self._begun).rstrip(b"\r")
         self._begun.clear()
         if value.strip():
-            at = event_time(value)
+            at = event_time(self.kind, value)
             self.ahead.append(
                 Line(
                     self.source,

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
@@ -21,8 +21,8 @@ LINE_BYTES_MAX = 1 << 20
 ENDINGS = (".jsonl", ".ndjson")
 COMPRESSED_ENDINGS = ("", ".gz", ".zst")
 
-EventTimeReader: TypeAlias = Callable[[bytes], float | None]
-"""The event time that a line states (seconds, UTC), None if it cannot be read."""
+EventTimeReader: TypeAlias = Callable[[Kind, bytes], float | None]
+"""The event time that a line of this kind states (seconds, UTC), None if it cannot be read."""
 
 KindReader: TypeAlias = Callable[[bytes], Kind]
 """Whether a line that came without a topic is a transcript or a reference."""
@@ -38,14 +38,18 @@ class Line(NamedTuple):
     next_position: int
     """What to store as the source's offset once this line's effects are durable."""
     kind: Kind
-    value: bytes
+    value: bytes | None
     """Without the line's end. Of an over-long line only the first LINE_BYTES_MAX + 1 bytes, so that its digest is not
-    that of the whole line."""
+    that of the whole line. None: a topic's tombstone."""
     event_at: float | None
     file: str
-    """Name of the file, for a pointer."""
+    """Name of the file or topic, for a pointer."""
     place: int
-    """Line number from 1 (archive, standard input) or byte offset (directory) in that file, for a pointer."""
+    """Line number from 1 (archive, standard input), byte offset (directory) or offset (topic), for a pointer."""
+    key: bytes | None = None
+    """A topic's record key."""
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int = 0
 
 
 class InputProblem(NamedTuple):
@@ -53,11 +57,13 @@ class InputProblem(NamedTuple):
 
     source: str
     problem: str
-    """truncated, replaced, vanished or unreadable."""
+    """truncated, replaced, vanished or unreadable; of topics: retention or poison."""
     position: int
     """How far the source had been read."""
     lost_bytes: int
     """Bytes that are known to be gone unread."""
+    lost_records: int = 0
+    """Of topics: records from `position` on that are gone unread."""
 
 
 class InputUnreadable(Exception):

@@ -84,5 +84,6 @@ class StdinLines:
         self._begun.clear()
         self._number += 1
         if value.strip():
-            at, kind = self._event_time(value), self._kind_of(value)
+            kind = self._kind_of(value)
+            at = self._event_time(kind, value)
             self._ahead.append(Line(SOURCE, self._number - 1, self._number, kind, value, at, SOURCE, self._number))

@@ -1,0 +1,230 @@
+"""Decides whether a record was seen before, and how far event time has come when several upstreams arrive at own pace.
+
+Intuition     An upstream is whatever delivers in order: an archive, or one partition of a log. Records of one upstream
+              are identified by their position in it, so that what comes again after a crash is known by comparing two
+              numbers. Event time has come as far as the slowest upstream that still has something to tell: a reader
+              that catches up reads one topic days ahead of the other.
+Guarantee     `is_new` is true once for each position of an upstream, whatever is read or produced twice, as long as
+              each upstream's records keep their order. `reached` never goes back.
+Not covered   Records that are behind their own upstream's newest by more than the lateness allowed: they are late.
+Source        Akidau et al., "The Dataflow Model", VLDB 2015, section 2.2 (watermarks); the minimum over inputs as in
+              Carbone et al., "Apache Flink", 2015.
+
+An upstream is *current* when its reader has been at its end: it holds nobody back, since all there was has been read.
+That is believed for STALE_SECONDS of its reader's clock: a partition that nobody reads any more holds event time where
+its last record was, which a stalled watermark then shows, until somebody reads on.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import msgspec
+
+from monitor.core.changes import Change
+from monitor.core.records import Mark, Origin
+
+STALE_SECONDS = 60.0
+"""Six marks of an idle reader. At half, a rebalance under load would stall event time; at double, twice as much of a
+partition that changes hands can be late, still far below the lateness allowed."""
+
+PREFIX = "arrivals/"
+"""Of the tables that hold these documents."""
+SEEN, LOSS, UPSTREAM, PROGRESS = (PREFIX + part for part in ("seen", "losses", "upstreams", "progress"))
+
+
+class Upstream(msgspec.Struct):
+    """What is known of one upstream."""
+
+    newest_at: float | None = None
+    current: bool = False
+    marked_at: float = 0.0
+    """Its reader's clock at its last mark."""
+
+
+class Progress(msgspec.Struct):
+    """Event time over all upstreams."""
+
+    oldest_at: float | None = None
+    newest_at: float | None = None
+    reached: float | None = None
+
+
+class Pace(Enum):
+    """What event time waits for."""
+
+    UNHEARD = 0
+    """An upstream that has not been heard of."""
+    BEHIND = 1
+    """The slowest of those that still have something to tell."""
+    CURRENT = 2
+    """Nobody: it is the newest event time there is."""
+
+
+class Arrivals:
+    """The upstreams of one pipeline or stage."""
+
+    def __init__(self, expected: int = 1) -> None:
+        """`expected`: upstreams to hear of before event time is known at all; marks may raise it."""
+        self._expected = expected
+        self._upstreams: dict[str, Upstream] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._losses: dict[str, int] = {}
+        self._progress = Progress()
+        self._marked_at = 0.0
+        self._pace = Pace.UNHEARD
+        self._slowest = ""
+        self._dirty: set[tuple[str, str]] = set()
+
+    # ------------------------------------------------------------------------------------------------------ identity
+    def is_new(self, origin: Origin) -> bool:
+        """Whether this record comes for the first time; notes that it came."""
+        position = (origin.offset, origin.part)
+        if position <= self._seen.get(origin.upstream, (-1, -1)):
+            return False
+        self._seen[origin.upstream] = position
+        self._dirty.add((SEEN, origin.upstream))
+        return True
+
+    # ---------------------------------------------------------------------------------------------------- event time
+    @property
+    def oldest_at(self) -> float | None:
+        return self._progress.oldest_at
+
+    @property
+    def newest_at(self) -> float | None:
+        """The greatest event time of any record."""
+        return self._progress.newest_at
+
+    @property
+    def reached(self) -> float | None:
+        """Event time up to which every upstream has told what it has; None while one was not heard of."""
+        return self._progress.reached
+
+    def expect(self, upstreams: int) -> None:
+        """How many upstreams there are; one more may appear while we run."""
+        if upstreams != self._expected:
+            self._expected = upstreams
+            self._settle()
+
+    def note(self, upstream: str, event_at: float) -> bool:
+        """A record of this event time came; whether event time has come further by it."""
+        progress = self._progress
+        if progress.oldest_at is None or event_at < progress.oldest_at:
+            progress.oldest_at = event_at
+            self._dirty.add((PROGRESS, ""))
+        state = self._upstreams.get(upstream)
+        if state is None:
+            state = self._upstreams[upstream] = Upstream()
+        unheard = state.newest_at is None
+        if state.newest_at is not None and event_at <= state.newest_at:
+            return False
+        state.newest_at = event_at
+        self._dirty.add((UPSTREAM, upstream))
+        if progress.newest_at is None or event_at > progress.newest_at:
+            progress.newest_at = event_at
+            self._dirty.add((PROGRESS, ""))
+        if self._pace is Pace.CURRENT and not unheard:
+            return self._reach(progress.newest_at)
+        if unheard or self._slowest == upstream or self._pace is Pace.UNHEARD:
+            return self._settle()
+        return False
+
+    def ahead(self, seconds: float) -> frozenset[str]:
+        """Upstreams whose newest record is this much newer than that of the slowest which has more to tell."""
+        if self._pace is not Pace.BEHIND:
+            return frozenset()
+        slowest = self._upstreams[self._slowest].newest_at
+        if slowest is None:
+            return frozenset()
+        return frozenset(
+            name
+            for name, state in self._upstreams.items()
+            if state.newest_at is not None and state.newest_at > slowest + seconds
+        )
+
+    def mark(self, mark: Mark) -> dict[str, int]:
+        """What a reader says of its upstream; returns what was lost since it was last said, by partition."""
+        state = self._upstreams.setdefault(mark.upstream, Upstream())
+        reached_at = mark.reached_at
+        if reached_at is not None and (state.newest_at is None or reached_at > state.newest_at):
+            state.newest_at = reached_at
+            self._progress.newest_at = max(reached_at, self._progress.newest_at or reached_at)
+            self._dirty.add((PROGRESS, ""))
+        state.current = mark.current
+        state.marked_at = mark.at
+        self._marked_at = max(self._marked_at, mark.at)
+        self._dirty.add((UPSTREAM, mark.upstream))
+        self._expected = mark.of
+        self._settle()
+        return {partition: newly for partition, lost in mark.losses if (newly := self._note_loss(partition, lost)) > 0}
+
+    def lose(self, partition: str, lost: int) -> None:
+        """Records of this partition are gone, unread."""
+        self._note_loss(partition, self._losses.get(partition, 0) + lost)
+
+    @property
+    def losses(self) -> tuple[tuple[str, int], ...]:
+        """Records lost so far, here and further up, by partition."""
+        return tuple(sorted(self._losses.items()))
+
+    def _note_loss(self, partition: str, lost: int) -> int:
+        newly = lost - self._losses.get(partition, 0)
+        if newly > 0:
+            self._losses[partition] = lost
+            self._dirty.add((LOSS, partition))
+        return newly
+
+    def _settle(self) -> bool:
+        """Find what event time waits for, and how far it has come; whether that is further than before."""
+        heard = [item for item in self._upstreams.items() if item[1].newest_at is not None or item[1].current]
+        behind = [
+            (-math.inf if state.newest_at is None else state.newest_at, name)
+            for name, state in heard
+            if not state.current or state.marked_at < self._marked_at - STALE_SECONDS
+        ]
+        if len(heard) < self._expected:
+            self._pace, self._slowest = Pace.UNHEARD, ""
+            return False
+        if behind:
+            self._pace = Pace.BEHIND
+            reached, self._slowest = min(behind)
+            return self._reach(reached)
+        self._pace, self._slowest = Pace.CURRENT, ""
+        return self._progress.newest_at is not None and self._reach(self._progress.newest_at)
+
+    def _reach(self, reached: float) -> bool:
+        if reached <= (-math.inf if self._progress.reached is None else self._progress.reached):
+            return False
+        self._progress.reached = reached
+        self._dirty.add((PROGRESS, ""))
+        return True
+
+    # --------------------------------------------------------------------------------------------------------- state
+    def changes(self) -> list[Change]:
+        written = []
+        for table, key in sorted(self._dirty):
+            value: object = self._progress
+            match table:
+                case _ if table == SEEN:
+                    value = self._seen[key]
+                case _ if table == LOSS:
+                    value = self._losses[key]
+                case _ if table == UPSTREAM:
+                    value = self._upstreams[key]
+            written.append(Change(table, key, msgspec.msgpack.encode(value)))
+        self._dirty.clear()
+        return written
+
+    def restore(self, table: str, key: str, value: bytes) -> None:
+        match table:
+            case _ if table == SEEN:
+                self._seen[key] = msgspec.msgpack.decode(value, type=tuple[int, int])
+            case _ if table == LOSS:
+                self._losses[key] = msgspec.msgpack.decode(value, type=int)
+            case _ if table == UPSTREAM:
+                state = self._upstreams[key] = msgspec.msgpack.decode(value, type=Upstream)
+                self._marked_at = max(self._marked_at, state.marked_at)
+            case _:
+                self._progress = msgspec.msgpack.decode(value, type=Progress)

@@ -1,0 +1,91 @@
+"""Decides what the outside sees while agents and partitions come and go: the last picture, health, readiness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+from structlog.typing import FilteringBoundLogger
+
+from monitor.adapters.exposition import Exposition, process_registry
+from monitor.adapters.http import Health, StatusServer
+from monitor.config import Settings
+from monitor.core.records import Transition, View
+from monitor.core.scoring import Scorer
+from monitor.core.snapshot import MetricsSnapshot
+
+
+def empty_snapshot(settings: Settings) -> MetricsSnapshot:
+    """What is served before the state was read."""
+    return MetricsSnapshot(view=View(at=0.0, started_at=time.time(), dimensions=settings.slices.names))
+
+
+class Served:
+    """What the HTTP threads read while agents come and go: the last snapshot, and whether it can be trusted."""
+
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
+        self.snapshot = snapshot
+        self.storage_ok = True
+        self.has_input = False
+        self.started = False
+        """Whether any agent's state was shown."""
+        self.is_ready: Callable[[], bool] = lambda: True
+
+    def show(self, snapshot: MetricsSnapshot) -> None:
+        self.snapshot, self.storage_ok, self.has_input, self.started = snapshot, True, True, True
+
+    def show_behind(self, snapshot: MetricsSnapshot) -> None:
+        """The state is made again, and not yet as far as what was shown before."""
+        self.snapshot, self.storage_ok, self.has_input, self.started = snapshot, True, False, True
+
+    def waits_for_input(self) -> None:
+        """Partitions are elsewhere, or no broker answers."""
+        self.has_input = False
+
+    def storage_failed(self) -> None:
+        """Go on serving what was durable, and say that nothing new is."""
+        view = self.snapshot.view
+        gauges = {**view.gauges, "storage_ok": 0.0}
+        self.snapshot = replace(self.snapshot, view=replace(view, gauges=gauges))
+        self.storage_ok = False
+
+    def health(self) -> Health:
+        """Alive: a full disk is no reason to restart the process, which would only lose what is in memory."""
+        facts = {"storage_ok": self.storage_ok, "has_input": self.has_input, "watermark": self.snapshot.view.at}
+        return True, facts
+
+    def readiness(self) -> Health:
+        ready = self.storage_ok and self.has_input and self.is_ready()
+        return ready, {"storage_ok": self.storage_ok, "has_input": self.has_input and self.is_ready()}
+
+
+def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
+    """Metrics and page on the configured address. Raises ServeFailed."""
+    exposition = Exposition(
+        registry=process_registry(),
+        start=served.snapshot,
+        build={"normalizer": scorer.normalizer, "aligner": scorer.aligner},
+    )
+    return StatusServer(
+        settings.serve.host,
+        settings.serve.port,
+        lambda: served.snapshot,
+        exposition=exposition,
+        get_health=served.health,
+        get_readiness=served.readiness,
+    )
+
+
+def tell(log: FilteringBoundLogger, transitions: Sequence[Transition]) -> None:
+    """Say in the log what was decided."""
+    for transition in transitions:
+        log.warning(
+            f"incident_{transition.state}",
+            incident=transition.incident,
+            priority=transition.level,
+            kind=transition.kind,
+            customer=transition.customer,
+            slices=list(transition.slices),
+            summary=transition.summary,
+        )

@@ -1,0 +1,1 @@
+"""How the agent runs over Kafka: all stages in one process (`whole_input`), or apart (`stages`)."""

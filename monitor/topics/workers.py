@@ -1,0 +1,373 @@
+"""Decides what is done with the records of one partition in ROUTE, SCORE or DECIDE, and what leaves it, and when.
+
+ROUTE   what it read is sent to the pairs log before its position moves: read again after a crash, sent again, seen once
+SCORE   what it scored lies in the outbox of its state until the outcomes log has it
+DECIDE  what it decided lies in the outbox of its state until the file has it
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from zlib import crc32
+
+from monitor.adapters.kafka.port import LogProducer, LogRecord, RecordRefused
+from monitor.adapters.wire import encode_pointer, encode_review, encode_transition
+from monitor.adapters.wire.entries import EntryRefused, decode_entry, decode_pair, encode_entry, encode_pair
+from monitor.config import KafkaTopics
+from monitor.core.apart import DecideStage, RouteStage, ScoredEntry, ScoreStage
+from monitor.core.counters import Counters
+from monitor.core.records import Kind, Mark, Pointer, Rejected, Transcript, Transition
+from monitor.core.rejections import RejectionGuard
+from monitor.decoders import Decoder
+from monitor.delivery import TABLE as FILES_TABLE
+from monitor.delivery import Delivery, lengths_of
+from monitor.topics.partition_state import PartitionState
+from monitor.topics.skimming import skim
+
+ROTATE_SECONDS = 600.0
+"""Age of the second generation of a state at most."""
+ENTRIES_AT_ONCE = 5_000
+"""Outbox entries sent between two acknowledgements: about 3 MB of outcomes."""
+MARK_SECONDS = 20.0
+"""An idle reader says so this often, a third of what makes it stale; one whose event time moves, at every look."""
+MARK_EVENT_SECONDS = 60.0
+
+RoutedTo = tuple[str, int, bytes | None, bytes]
+"""Topic, partition, key and value of one record to send."""
+
+
+class TooManyRejected(Exception):
+    """Half of the last minute's messages were rejected."""
+
+
+class Topics:
+    """The topics between stages, with their partitions as they were when we started."""
+
+    def __init__(self, names: KafkaTopics, producer: LogProducer, needed: Sequence[str]) -> None:
+        """Raises LogRefused if one that is needed does not exist."""
+        self.names = names
+        self.partitions = {topic: producer.partitions(topic) for topic in needed}
+
+    def pair(self, key: int, value: bytes) -> RoutedTo:
+        """The low bits choose the partition: sampling takes the high ones."""
+        topic = self.names.pairs
+        return topic, key % self.partitions[topic], f"{key:016x}".encode(), value
+
+    def outcome(self, customer: str, value: bytes) -> RoutedTo:
+        return self._keyed(self.names.outcomes, customer.encode(), value)
+
+    def review(self, utterance_id: str, value: bytes) -> RoutedTo:
+        return self._keyed(self.names.reviews, utterance_id.encode(), value)
+
+    def dead_letter(self, pointer: Pointer) -> RoutedTo:
+        place = f"{pointer.topic}-{pointer.partition}".encode()
+        return self._keyed(self.names.dead_letters, place, encode_pointer(pointer))
+
+    def everywhere(self, topic: str, value: bytes) -> list[RoutedTo]:
+        return [(topic, partition, None, value) for partition in range(self.partitions[topic])]
+
+    def role(self, topic: str) -> str:
+        """What a topic is for, whatever its name."""
+        return next(
+            role for role in ("pairs", "reviews", "dead_letters", "outcomes") if getattr(self.names, role) == topic
+        )
+
+    def _keyed(self, topic: str, key: bytes, value: bytes) -> RoutedTo:
+        return topic, crc32(key) % self.partitions[topic], key, value
+
+
+class MarkTimer:
+    """Whether a mark says anything new."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: Mark | None = None
+        self._said_at = 0.0
+
+    def due(self, mark: Mark) -> bool:
+        """True if it does: then it counts as said."""
+        last, now = self._last, self._clock()
+        news = (
+            last is None
+            or last.current != mark.current
+            or last.of != mark.of
+            or last.losses != mark.losses
+            or (mark.reached_at or 0.0) >= (last.reached_at or 0.0) + MARK_EVENT_SECONDS
+            or now - self._said_at >= MARK_SECONDS
+        )
+        if news:
+            self._last, self._said_at = mark, now
+        return news
+
+    def forget(self) -> None:
+        """What was said may not have been heard."""
+        self._last = None
+
+
+class RouteWorker:
+    """One input partition."""
+
+    def __init__(
+        self,
+        state: PartitionState,
+        stage: RouteStage,
+        *,
+        kind: Kind,
+        decode: Decoder,
+        may_skim: bool,
+        topics: Topics,
+        counters: Counters,
+        guard: RejectionGuard,
+        reviews: bool,
+    ) -> None:
+        self.state = state
+        self._stage = stage
+        state.restore(stage)
+        self._decode = decode
+        self._may_skim = may_skim
+        self._kind = kind
+        self._topics = topics
+        self._counters = counters
+        self._guard = guard
+        self._reviews = reviews
+        self._to_send: list[RoutedTo] = []
+        self._sent = 0
+        self._timer = MarkTimer()
+        self.position: int | None = state.position
+
+    def start_at(self, floor: int | None) -> int | None:
+        """Where to read on: everything before the group's floor has been sent, whoever did it."""
+        known = [position for position in (self.position, floor) if position is not None]
+        self.position = max(known, default=None)
+        return self.position
+
+    @property
+    def waiting(self) -> int:
+        """Records that no broker has acknowledged."""
+        return len(self._to_send)
+
+    def feed(self, records: Sequence[LogRecord]) -> None:
+        """Raises TooManyRejected."""
+        now = time.time()
+        if self._may_skim:
+            skimmed = skim(self._stage.router, self._kind, records, now)
+            if skimmed.event_at is not None:
+                self._stage.note(skimmed.event_at)
+            to_read = skimmed.records
+        else:
+            to_read = records
+        for record in to_read:
+            message, clipped = self._decode(record.value, record.key, record.headers, now)
+            digest = message.digest if isinstance(message, Transcript) else b""
+            led = self._stage.feed(self._kind, message, clipped, record.offset, digest)
+            if led.entry is not None:
+                self._to_send.append(self._topics.pair(led.entry.routed.key, encode_pair(led.entry)))
+            if led.review is not None and self._reviews:
+                self._to_send.append(self._topics.review(led.review.id, encode_review(led.review)))
+            if led.rejected is not None:
+                self._to_send.append(self._topics.dead_letter(self._pointer(record.offset, led.rejected)))
+            if self._guard.note(led.rejected is not None, time.monotonic()):
+                raise TooManyRejected
+        if records:
+            self.position = records[-1].offset + 1
+
+    def _pointer(self, offset: int, rejected: Rejected) -> Pointer:
+        topic, partition = self.state.partition
+        return Pointer(
+            topic=topic, partition=partition, offset=offset, reason=rejected.reason, sha256=rejected.digest.hex()
+        )
+
+    def lose(self, position: int, lost: int) -> None:
+        """Records from `position` on are gone unread."""
+        self._stage.lose(str(self.state.partition), lost)
+        self.position = position + lost
+
+    @property
+    def reached_at(self) -> float | None:
+        """Event time of the newest message."""
+        return self._stage.newest_at
+
+    def mark(self, *, of: int, current: bool) -> None:
+        """Tell everybody downstream how far this partition is, if it is news."""
+        mark = self._stage.mark(of=of, current=current, at=time.time())
+        if self._timer.due(mark):
+            self._to_send += self._topics.everywhere(self._topics.names.pairs, encode_pair(mark))
+
+    def send(self, producer: LogProducer) -> None:
+        """Hand everything to the producer, in order; what it is too large for becomes a dead letter."""
+        for topic, partition, key, value in self._to_send:
+            try:
+                producer.send(topic, partition, key, value)
+            except RecordRefused:
+                self._counters.count(f'log_records_total{{topic="{self._topics.role(topic)}",outcome="refused"}}')
+
+    def sent(self) -> None:
+        """All of it was acknowledged: the position may move. Raises StorageFailed."""
+        self._to_send.clear()
+        if self.position is not None:
+            self.state.commit(self._stage, self.position)
+
+    def unsent(self) -> None:
+        self._timer.forget()
+
+
+class ScoreWorker:
+    """One partition of the pairs log."""
+
+    def __init__(
+        self,
+        state: PartitionState,
+        stage: ScoreStage,
+        *,
+        topics: Topics,
+        dimensions: Sequence[str],
+        counters: Counters,
+    ) -> None:
+        self.state = state
+        self.stage = stage
+        state.restore(stage)
+        self._topics = topics
+        self._dimensions = dimensions
+        self._counters = counters
+        self._sent_upto = 0
+        self._marks: list[RoutedTo] = []
+        self._timer = MarkTimer()
+        self.position: int | None = state.position
+
+    def start_at(self, _floor: int | None) -> int | None:
+        """Where the state says, or from the beginning: the log is what a lost state is made from."""
+        return self.position
+
+    def feed(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            try:
+                entry = decode_pair(record.value)
+            except EntryRefused:
+                self._counters.count('log_records_total{topic="pairs",outcome="refused"}')
+                continue
+            if isinstance(entry, Mark):
+                self._write(self.stage.feed_mark(entry, record.offset))
+                continue
+            scored = self.stage.feed(entry, record.offset)
+            self._write(scored)
+            if scored.rejected is not None:
+                self._reject(entry.origin.upstream, entry.origin.offset, scored.rejected)
+        if records:
+            self.position = records[-1].offset + 1
+
+    def _write(self, scored: ScoredEntry) -> None:
+        for entry in scored.entries:
+            customer = entry.emission.customer.encode()
+            self.state.store.add_outbox("outcomes", customer + b"\n" + encode_entry(entry, self._dimensions))
+
+    def _reject(self, upstream: str, offset: int, rejected: Rejected) -> None:
+        topic, _, number = upstream.partition("@")[0].rpartition("-")
+        pointer = Pointer(
+            topic=topic, partition=int(number), offset=offset, reason=rejected.reason, sha256=rejected.digest.hex()
+        )
+        self.state.store.add_outbox("rejected", f"{topic}-{number}".encode() + b"\n" + encode_pointer(pointer))
+
+    def lose(self, position: int, lost: int) -> None:
+        self.stage.lose(str(self.state.partition), lost)
+        self.position = position + lost
+
+    def mark(self) -> None:
+        """Tell every decider how far this partition is, if it is news."""
+        mark = self.stage.mark(time.time())
+        if self._timer.due(mark):
+            self._marks = self._topics.everywhere(self._topics.names.outcomes, encode_entry(mark, self._dimensions))
+
+    def commit(self) -> None:
+        """Raises StorageFailed."""
+        if self.position is not None:
+            self.state.commit(self.stage, self.position)
+
+    def send(self, producer: LogProducer) -> bool:
+        """Hand the next part of the outbox to the producer; True if that was all, marks included."""
+        entries = self.state.store.outbox(self._sent_upto, ENTRIES_AT_ONCE)
+        names = self._topics.names
+        for sequence, stream, payload in entries:
+            key, _, value = payload.partition(b"\n")
+            topic = names.outcomes if stream == "outcomes" else names.dead_letters
+            producer.send(topic, crc32(key) % self._topics.partitions[topic], key, value)
+            self._sent_upto = sequence
+        if len(entries) == ENTRIES_AT_ONCE:
+            return False
+        for mark in self._marks:
+            producer.send(*mark)
+        return True
+
+    def sent(self) -> None:
+        """All of it was acknowledged: the next commit lets go of it."""
+        if self._sent_upto:
+            self.state.store.forget_outbox(self._sent_upto)
+        self._marks = []
+
+    def unsent(self) -> None:
+        """It is unknown what arrived: all of it is sent again, in the same order."""
+        self._sent_upto = 0
+        self._timer.forget()
+
+
+class DecideWorker:
+    """One partition of the outcomes log."""
+
+    def __init__(
+        self,
+        state: PartitionState,
+        stage: DecideStage,
+        *,
+        folder: Path,
+        dimensions: Sequence[str],
+        counters: Counters,
+        tell: Callable[[Sequence[Transition]], None],
+    ) -> None:
+        """Raises StorageFailed."""
+        self.state = state
+        self.stage = stage
+        files = state.restore(stage, but=(FILES_TABLE,))
+        self._dimensions = dimensions
+        self._counters = counters
+        self._tell = tell
+        self.position: int | None = state.position
+        self.folder = folder / str(state.partition)
+        self._delivery = Delivery(state.store, self.folder, lengths_of(files), ("incidents",))
+        self._delivery.deliver()
+
+    def start_at(self, _floor: int | None) -> int | None:
+        """Where the state says, or from the beginning: the log is what a lost state is made from."""
+        return self.position
+
+    def feed(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            try:
+                entry = decode_entry(record.value, self._dimensions)
+            except EntryRefused:
+                self._counters.count('log_records_total{topic="outcomes",outcome="refused"}')
+                continue
+            if isinstance(entry, Mark):
+                self._write(self.stage.feed_mark(entry))
+            else:
+                self.stage.feed(entry)
+        if records:
+            self.position = records[-1].offset + 1
+
+    def _write(self, told: Sequence[Transition]) -> None:
+        for transition in told:
+            self.state.store.add_outbox("incidents", encode_transition(transition))
+        self._tell(told)
+
+    def lose(self, position: int, lost: int) -> None:
+        self._write(self.stage.lose(str(self.state.partition), lost, time.time()))
+        self.position = position + lost
+
+    def commit(self) -> None:
+        """Raises StorageFailed."""
+        if self.position is not None:
+            self.state.commit(self.stage, self.position)
+            self._delivery.deliver()
+
+    def close(self) -> None:
+        self._delivery.close()
