@@ -90,13 +90,13 @@ class Agent:
         log: FilteringBoundLogger,
         streams: Sequence[str] = STREAMS,
         on_effects: Callable[[Effects], None] | None = None,
-        on_publish: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
+        on_publish: Callable[[MetricsSnapshot, bool], None] = lambda _snapshot, _restored: None,
         on_behind: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
         guard: RejectionGuard | None = None,
         topics: TopicInput | None = None,
     ) -> None:
         """`topics`: the source again, if it is one: it says how far each of its partitions is, and is told what is
-        durable.
+        durable. `on_publish` is told each picture, and whether it is the first that a restored state gives.
         """
         self.settings = settings
         self.pipeline = build_pipeline(settings, store, scorer)
@@ -120,6 +120,8 @@ class Agent:
         self._rotation_seconds = 0.0
         self._view_is_old = False
         self._closed = False
+        self._restored = True
+        """Nothing was published yet."""
         self._delivery = Delivery(store, folder, self._restore(), streams)
         self._delivery.deliver()
         for name, lost in self._delivery.lost_bytes.items():
@@ -277,9 +279,10 @@ class Agent:
             f'input_lost_records_total{{topic="{name.rpartition("-")[0]}",problem="{problem.problem}"}}',
             problem.lost_records,
         )
-        self._positions[problem.source] = problem.position + problem.lost_records
+        behind = problem.position + problem.lost_records  # records from there on may have been read in the same poll
+        self._positions[problem.source] = max(self._positions.get(problem.source, 0), behind)
         self._lines_open += 1
-        self._write_down(self.pipeline.lose(name, problem.lost_records, time.time()))
+        self._write_down(self.pipeline.lose(name, problem.position, problem.lost_records, time.time()))
 
     def _note_progress(self) -> None:
         """How far each partition of a topic is: who is at its end waits for nobody, who is far ahead is held."""
@@ -332,7 +335,8 @@ class Agent:
             ),
             moments=tuple(pipeline.moments()),
         )
-        self._on_publish(self.snapshot)
+        self._on_publish(self.snapshot, self._restored)
+        self._restored = False
 
     def close(self) -> None:
         """Release files and locks, once; what was not made durable is dropped."""

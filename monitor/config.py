@@ -80,6 +80,8 @@ class KafkaTopics(Record, frozen=True):
 class KafkaSettings(Record, frozen=True):
     bootstrap_servers: tuple[str, ...]
     group: str
+    instance: str | None
+    session_timeout_seconds: float = msgspec.field(name="session_timeout")
     security: KafkaSecurity
     allow_plaintext: bool
     topics: KafkaTopics
@@ -336,6 +338,7 @@ def _input_problems(settings: Settings) -> Iterator[Problem]:
             want = "topics that are not among input.transcripts: a topic holds one kind of message"
             concerns = ("input.transcripts", "input.references")
             yield Problem(path="input.references", got=topic, want=want, concerns=concerns)
+    yield from _topic_problems(settings)
     if not settings.kafka.bootstrap_servers:
         yield _missing("kafka.bootstrap_servers", "at least one broker for input.kind kafka")
     protocol = settings.kafka.security.protocol
@@ -347,6 +350,18 @@ def _input_problems(settings: Settings) -> Iterator[Problem]:
             example="SASL_SSL",
             concerns=("kafka.security.protocol", "kafka.allow_plaintext"),
         )
+
+
+def _topic_problems(settings: Settings) -> Iterator[Problem]:
+    """Two roles of one topic would read each other's records."""
+    taken = dict.fromkeys((*settings.input.transcripts, *settings.input.references), "an input")
+    for role in KafkaTopics.__struct_fields__:
+        topic = getattr(settings.kafka.topics, role)
+        if topic in taken:
+            location = f"kafka.topics.{role}"
+            concerns = ("input.transcripts", "input.references", location)
+            yield Problem(path=location, got=topic, want=f"a topic that is not {taken[topic]}", concerns=concerns)
+        taken[topic] = f"kafka.topics.{role}"
 
 
 def _security_problems(settings: Settings) -> Iterator[Problem]:

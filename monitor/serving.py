@@ -30,9 +30,13 @@ class Served:
         self.has_input = False
         self.started = False
         """Whether any agent's state was shown."""
+        self.exposition: Exposition | None = None
         self.is_ready: Callable[[], bool] = lambda: True
 
-    def show(self, snapshot: MetricsSnapshot) -> None:
+    def show(self, snapshot: MetricsSnapshot, restored: bool = False) -> None:
+        """`restored`: its series come from a state, and were shown before."""
+        if restored and self.exposition is not None:
+            self.exposition.know(snapshot)
         self.snapshot, self.storage_ok, self.has_input, self.started = snapshot, True, True, True
 
     def show_behind(self, snapshot: MetricsSnapshot) -> None:
@@ -67,6 +71,7 @@ def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
         start=served.snapshot,
         build={"normalizer": scorer.normalizer, "aligner": scorer.aligner},
     )
+    served.exposition = exposition
     return StatusServer(
         settings.serve.host,
         settings.serve.port,

@@ -140,7 +140,22 @@ _ROWS: tuple[Field, ...] = (
         ["broker-1:9093", "broker-2:9093"],
         "Brokers to ask first.",
     ),
-    Field("kafka.group", topic, "wervane", "wervane", "Consumer group."),
+    Field("kafka.group", topic, "wervane", "wervane", "Consumer group; stages apart add their name."),
+    Field(
+        "kafka.instance",
+        optional(identifier),
+        None,
+        "wervane-0",
+        "Name of this agent within its group, such as a StatefulSet pod's: restarted within `session_timeout`, it has "
+        "its partitions back at once. Two agents of one name fence each other.",
+    ),
+    Field(
+        "kafka.session_timeout",
+        duration("1s", "30m"),
+        "30s",
+        "30s",
+        "How long a member may be silent before others get its partitions.",
+    ),
     Field(
         "kafka.security.protocol",
         choice("SSL", "SASL_SSL", "PLAINTEXT", "SASL_PLAINTEXT"),

@@ -111,11 +111,17 @@ class Exposition:
         self._collect_seconds = 0.0
         versions = {"version": __version__, "normalizer": "", "aligner": "", **(build or {})}
         self._build_line = f"{PREFIX}build_info{{{_labels(versions)}}} 1"
-        for moments in start.moments if start else ():
-            self._slice(moments).shown_at = -math.inf
         if start is not None:
-            known = [*start.view.counters, *(series for series, _ in _derived_counters(start.view))]
-            self._shown.update((series, (-math.inf, 0)) for series in known)
+            self.know(start)
+
+    def know(self, restored: MetricsSnapshot) -> None:
+        """These series were shown before, by us or by whoever had their state: they are not held at 0."""
+        with self._lock:
+            for moments in restored.moments:
+                self._slice(moments).shown_at = -math.inf
+            for series in (*restored.view.counters, *(name for name, _ in _derived_counters(restored.view))):
+                shown = self._shown.get(series)
+                self._shown[series] = (-math.inf, 0 if shown is None else shown[1])
 
     def render(self, snapshot: MetricsSnapshot, now: float) -> bytes:
         """The whole exposition. `now` is a clock in seconds that never runs backwards; it times the hold."""

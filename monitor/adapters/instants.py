@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -13,5 +14,12 @@ def instant(at: float) -> str:
     >>> instant(1773446400.25)
     '2026-03-14T00:00:00.250Z'
     """
-    moment = _EPOCH + timedelta(milliseconds=round(at * 1000.0))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(round(at * 1000.0), 1000)
+    day, seconds = divmod(seconds, 86_400)
+    hour, seconds = divmod(seconds, 3600)
+    return f"{_date(day)}T{hour:02d}:{seconds // 60:02d}:{seconds % 60:02d}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=1024)  # instants of one stream lie on a few days
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()

@@ -34,7 +34,6 @@ PROFILES_MAX = 16_384
 
 STREAMS = frozenset({"incidents", "outcomes", "reviews", "rejected"})
 _OFFSETS = "store.offsets"
-_EVERYTHING = (1 << 63) - 1
 
 
 class Store:
@@ -65,6 +64,11 @@ class Store:
         self._pending = loaded.pending
         self._held_bytes = loaded.held_bytes
         self._documents = loaded.documents
+        self._offsets = {
+            source: int.from_bytes(self._document(table, source), "little")
+            for table, source in sorted(self._documents)
+            if table == _OFFSETS
+        }
         self._outbox_committed = self._outbox_rows.totals.next_number - 1
         self._profiles_free = sorted(set(range(1, self._profile_rows.totals.next_number)) - set(self._profiles))
         self._dirty = False
@@ -193,13 +197,10 @@ class Store:
 
     def offsets(self) -> dict[str, int]:
         """Next position to read of each source."""
-        return {
-            source: int.from_bytes(self._document(table, source), "little")
-            for table, source in sorted(self._documents)
-            if table == _OFFSETS
-        }
+        return dict(self._offsets)
 
     def set_offset(self, source: str, position: int) -> None:
+        self._offsets[source] = position
         self._write_document(_OFFSETS, source, position.to_bytes(8, "little"))
 
     def add_outbox(self, stream: str, payload: bytes) -> None:
@@ -217,9 +218,7 @@ class Store:
 
     def forget_outbox(self, upto: int) -> None:
         """Delete entries up to this sequence: they have been published."""
-        numbers = [number for number, _ in self._outbox_rows.range(0, min(upto, self._outbox_committed), _EVERYTHING)]
-        for number in numbers:
-            self._outbox_rows.delete(number, self._outbox_rows.get(number))
+        if self._outbox_rows.delete_through(min(upto, self._outbox_committed)):
             self._dirty = True
 
     def _document(self, table: str, key: str) -> bytes:

@@ -18,6 +18,9 @@ BUFFER_ROWS = 1000
 """Rows gathered before they are handed to SQLite: at 100 a call costs twice as much a row, at 10,000 no less."""
 
 
+_EVERYTHING = (1 << 63) - 1
+
+
 class Database:
     """The connection with its one transaction."""
 
@@ -89,6 +92,7 @@ class Table:
         self._select_range = f"SELECT number, row FROM {name} WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
         self._insert = f"INSERT OR REPLACE INTO {name} VALUES (?, ?)"
         self._delete = f"DELETE FROM {name} WHERE number = ?"
+        self._delete_through = f"DELETE FROM {name} WHERE number <= ?"
 
     def next_number(self) -> int:
         """A number never used before in this table."""
@@ -134,6 +138,18 @@ class Table:
         self._gathered[number] = None
         if len(self._gathered) >= BUFFER_ROWS:
             self.flush()
+
+    def delete_through(self, upto: int) -> bool:
+        """Delete every row up to this number; whether there was one."""
+        self.flush()
+        found = self._database.rows(self._select_range, 0, upto, _EVERYTHING)
+        for number, row in found:
+            self.payload(number, row)
+            self.totals.count -= 1
+            self.totals.total -= rows.checksum_of(row)
+        if found:
+            self._database.write(self._delete_through, [(upto,)])
+        return bool(found)
 
     def range(self, after: int, upto: int, limit: int) -> Iterator[tuple[int, bytes]]:
         """(number, payload) of the rows in after < number <= upto, ascending."""

@@ -99,8 +99,8 @@ class RouteStage:
         """A message of this event time was passed over."""
         self._arrivals.note(self._upstream, event_at)
 
-    def lose(self, partition: str, lost: int) -> None:
-        self._arrivals.lose(partition, lost)
+    def lose(self, partition: str, first: int, lost: int) -> None:
+        self._arrivals.lose(partition, first, lost)
 
     def mark(self, *, of: int, current: bool, at: float) -> Mark:
         """What to tell everybody downstream; `of`: partitions of all inputs."""
@@ -176,8 +176,8 @@ class ScoreStage:
             return ScoredEntry()
         return ScoredEntry(list(self._entries(self._joiner.expire(watermark), offset)))
 
-    def lose(self, partition: str, lost: int) -> None:
-        self._arrivals.lose(partition, lost)
+    def lose(self, partition: str, first: int, lost: int) -> None:
+        self._arrivals.lose(partition, first, lost)
 
     def _entries(self, emissions: Iterable[Emission | Missing], offset: int) -> Iterator[OutcomeEntry]:
         for part, emission in enumerate(emissions):
@@ -243,9 +243,9 @@ class DecideStage:
             told += self.customers.look_until(watermark)
         return told
 
-    def lose(self, partition: str, lost: int, at: float) -> list[Transition]:
-        self._arrivals.lose(partition, lost)
-        return self.customers.report_loss(partition, lost, self._arrivals.newest_at or at)
+    def lose(self, partition: str, first: int, lost: int, at: float) -> list[Transition]:
+        newly = self._arrivals.lose(partition, first, lost)
+        return self.customers.report_loss(partition, newly, self._arrivals.newest_at or at) if newly > 0 else []
 
     @property
     def watermark(self) -> float | None:

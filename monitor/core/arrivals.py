@@ -23,11 +23,14 @@ from enum import Enum
 import msgspec
 
 from monitor.core.changes import Change
-from monitor.core.records import Mark, Origin
+from monitor.core.records import Loss, Mark, Origin
 
 STALE_SECONDS = 60.0
 """Six marks of an idle reader. At half, a rebalance under load would stall event time; at double, twice as much of a
 partition that changes hands can be late, still far below the lateness allowed."""
+
+LOSSES_MAX = 10
+"""Gaps of one partition that are remembered, and told in each mark: the last. Everybody downstream forgets alike."""
 
 PREFIX = "arrivals/"
 """Of the tables that hold these documents."""
@@ -70,9 +73,8 @@ class Arrivals:
         self._expected = expected
         self._upstreams: dict[str, Upstream] = {}
         self._seen: dict[str, tuple[int, int]] = {}
-        self._losses: dict[str, int] = {}
+        self._losses: dict[tuple[str, int], int] = {}
         self._progress = Progress()
-        self._marked_at = 0.0
         self._pace = Pace.UNHEARD
         self._slowest = ""
         self._dirty: set[tuple[str, str]] = set()
@@ -154,35 +156,46 @@ class Arrivals:
             self._dirty.add((PROGRESS, ""))
         state.current = mark.current
         state.marked_at = mark.at
-        self._marked_at = max(self._marked_at, mark.at)
         self._dirty.add((UPSTREAM, mark.upstream))
         self._expected = mark.of
         self._settle()
-        return {partition: newly for partition, lost in mark.losses if (newly := self._note_loss(partition, lost)) > 0}
+        newly: dict[str, int] = {}
+        for partition, first, lost in mark.losses:
+            more = self._note_loss(partition, first, lost)
+            if more > 0:
+                newly[partition] = newly.get(partition, 0) + more
+        return newly
 
-    def lose(self, partition: str, lost: int) -> None:
-        """Records of this partition are gone, unread."""
-        self._note_loss(partition, self._losses.get(partition, 0) + lost)
+    def lose(self, partition: str, first: int, lost: int) -> int:
+        """Records of this partition, from `first` on, are gone unread; returns how many of them are news."""
+        return self._note_loss(partition, first, lost)
 
     @property
-    def losses(self) -> tuple[tuple[str, int], ...]:
-        """Records lost so far, here and further up, by partition."""
-        return tuple(sorted(self._losses.items()))
+    def losses(self) -> tuple[Loss, ...]:
+        """What was lost, here and further up."""
+        return tuple((partition, first, lost) for (partition, first), lost in sorted(self._losses.items()))
 
-    def _note_loss(self, partition: str, lost: int) -> int:
-        newly = lost - self._losses.get(partition, 0)
+    def _note_loss(self, partition: str, first: int, lost: int) -> int:
+        """Known by where it began: whoever reads there again, on another node, finds the same gap."""
+        newly = lost - self._losses.get((partition, first), 0)
         if newly > 0:
-            self._losses[partition] = lost
-            self._dirty.add((LOSS, partition))
+            self._losses[partition, first] = lost
+            self._dirty.add((LOSS, _loss_key(partition, first)))
+            known = sorted(begun for name, begun in self._losses if name == partition)
+            for begun in known[:-LOSSES_MAX]:
+                del self._losses[partition, begun]
+                self._dirty.add((LOSS, _loss_key(partition, begun)))
         return newly
 
     def _settle(self) -> bool:
         """Find what event time waits for, and how far it has come; whether that is further than before."""
+        # Of the last marks alone: a clock that was wrong once and is right now makes nobody stale.
+        marked_at = max((state.marked_at for state in self._upstreams.values()), default=0.0)
         heard = [item for item in self._upstreams.items() if item[1].newest_at is not None or item[1].current]
         behind = [
             (-math.inf if state.newest_at is None else state.newest_at, name)
             for name, state in heard
-            if not state.current or state.marked_at < self._marked_at - STALE_SECONDS
+            if not state.current or state.marked_at < marked_at - STALE_SECONDS
         ]
         if len(heard) < self._expected:
             self._pace, self._slowest = Pace.UNHEARD, ""
@@ -206,25 +219,31 @@ class Arrivals:
         written = []
         for table, key in sorted(self._dirty):
             value: object = self._progress
-            match table:
-                case _ if table == SEEN:
-                    value = self._seen[key]
-                case _ if table == LOSS:
-                    value = self._losses[key]
-                case _ if table == UPSTREAM:
-                    value = self._upstreams[key]
-            written.append(Change(table, key, msgspec.msgpack.encode(value)))
+            if table == SEEN:
+                value = self._seen[key]
+            elif table == UPSTREAM:
+                value = self._upstreams[key]
+            elif table == LOSS:
+                value = self._losses.get(_read_loss_key(key))
+            written.append(Change(table, key, None if value is None else msgspec.msgpack.encode(value)))
         self._dirty.clear()
         return written
 
     def restore(self, table: str, key: str, value: bytes) -> None:
-        match table:
-            case _ if table == SEEN:
-                self._seen[key] = msgspec.msgpack.decode(value, type=tuple[int, int])
-            case _ if table == LOSS:
-                self._losses[key] = msgspec.msgpack.decode(value, type=int)
-            case _ if table == UPSTREAM:
-                state = self._upstreams[key] = msgspec.msgpack.decode(value, type=Upstream)
-                self._marked_at = max(self._marked_at, state.marked_at)
-            case _:
-                self._progress = msgspec.msgpack.decode(value, type=Progress)
+        if table == SEEN:
+            self._seen[key] = msgspec.msgpack.decode(value, type=tuple[int, int])
+        elif table == UPSTREAM:
+            self._upstreams[key] = msgspec.msgpack.decode(value, type=Upstream)
+        elif table == LOSS:
+            self._losses[_read_loss_key(key)] = msgspec.msgpack.decode(value, type=int)
+        else:
+            self._progress = msgspec.msgpack.decode(value, type=Progress)
+
+
+def _loss_key(partition: str, first: int) -> str:
+    return f"{partition}/{first:020d}"
+
+
+def _read_loss_key(key: str) -> tuple[str, int]:
+    partition, _, first = key.rpartition("/")
+    return partition, int(first)

@@ -131,11 +131,12 @@ class Pipeline:
         self._look_if_due(effects)
         return effects
 
-    def lose(self, partition: str, lost: int, at: float) -> Effects:
+    def lose(self, partition: str, first: int, lost: int, at: float) -> Effects:
         """Messages of this partition are gone unread; `at`: event time if none is known yet."""
         effects = Effects([], [], [])
-        self._arrivals.lose(partition, lost)
-        effects.transitions += self._customers.report_loss(partition, lost, self._arrivals.newest_at or at)
+        newly = self._arrivals.lose(partition, first, lost)
+        if newly > 0:
+            effects.transitions += self._customers.report_loss(partition, newly, self._arrivals.newest_at or at)
         return effects
 
     def ahead(self, seconds: float) -> frozenset[str]:

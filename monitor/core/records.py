@@ -235,6 +235,10 @@ class Origin(Record, frozen=True):
     """Among several records that one record led to."""
 
 
+Loss = tuple[str, int, int]
+"""(partition, offset from which on records are gone unread, how many)."""
+
+
 class Mark(Record, frozen=True):
     """What the reader of an upstream says of it from time to time, to everybody downstream."""
 
@@ -247,8 +251,8 @@ class Mark(Record, frozen=True):
     """Whether all there is was read: then it holds nobody back."""
     at: float
     """The reader's clock."""
-    losses: tuple[tuple[str, int], ...] = ()
-    """(partition, records lost since the beginning), here and further up."""
+    losses: tuple[Loss, ...] = ()
+    """What was lost, here and further up."""
 
 
 # ---------------------------------------------------------------------------------------------------------- decisions

@@ -6,6 +6,8 @@ the probability that the utterance was kept with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from monitor.core.counters import Counters
@@ -85,16 +87,13 @@ class Router:
         """A customer that is followed already: the bound on their number does not turn it away."""
         self._customers.add(customer)
 
-    @property
-    def skims(self) -> bool:
-        """Whether some messages need not be read: their id alone rules them out. A label budget needs all traffic, and
-        messages of other tenants are refused one by one.
+    def coins(self) -> tuple[Callable[[str], int], int] | None:
+        """(coin of an id, first coin that cannot be kept), by which a message can be passed over unread; None if every
+        message must be read: all may be kept, a label budget needs all traffic, other tenants' are refused one by one.
         """
-        return not (self._sampler.keeps_all or self._budgeted or self._tenants)
-
-    def passes_over(self, utterance_id: str) -> bool:
-        """Whether the coin alone says that nothing of this utterance can be kept: nobody need look at the rest."""
-        return not self._sampler.may_be_kept(self._sampler.coin(utterance_id))
+        if self._sampler.keeps_all or self._budgeted or self._tenants:
+            return None
+        return self._sampler.coin, self._sampler.limit
 
     def note_passed_over(self, kind: Kind, messages: int) -> None:
         """Count messages that were passed over."""

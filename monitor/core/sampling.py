@@ -111,11 +111,14 @@ class Sampler:
         """Whether no coin is too high to be kept, as far as is known before a stratum is."""
         return self._widest >= 1.0 and self._ceiling == COINS
 
+    @property
+    def limit(self) -> int:
+        """The first coin that cannot be kept, whatever its stratum."""
+        return min(self._ceiling, int(self._widest * COINS))
+
     def may_be_kept(self, coin: UtteranceKey) -> bool:
         """Whether a reference with this coin can belong to a kept utterance, whatever its stratum."""
-        if coin >= self._ceiling:
-            return False
-        return coin < self._widest * COINS
+        return coin < self.limit
 
     def probability(self, stratum: Stratum, event_at: float) -> float:
         """Inclusion probability of an utterance of this stratum and event time; counts it as traffic."""

@@ -28,7 +28,14 @@ def open_consumer(settings: Settings, role: str, topics: Sequence[str]) -> LogCo
     connection = read_connection(settings.kafka)
     check_reachable(connection)
     group = f"{settings.kafka.group}-{role}" if role else settings.kafka.group
-    return KafkaLogConsumer(client_options(connection), group=group, topics=topics, client_id=_client_id(role))
+    return KafkaLogConsumer(
+        client_options(connection),
+        group=group,
+        topics=topics,
+        client_id=_client_id(role),
+        group_instance_id=settings.kafka.instance,
+        session_timeout_seconds=settings.kafka.session_timeout_seconds,
+    )
 
 
 def open_producer(settings: Settings) -> LogProducer:

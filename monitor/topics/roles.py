@@ -181,7 +181,7 @@ class Members(Generic[W]):
         positions = {
             partition: worker.state.position
             for partition, worker in self.workers.items()
-            if worker.state.position is not None
+            if worker.state.position is not None and self.past_floor(partition)
         }
         now = time.monotonic()
         news = positions != self._told or now - self._told_at > TELL_SECONDS
@@ -241,9 +241,9 @@ class RouteRole:
         """Send, then move positions, then tell the group. Raises LogUnreachable: all of it is sent again next time."""
         members = self.members
         self._mark()
-        for worker in members.workers.values():
-            worker.send(self._producer)
         try:
+            for worker in members.workers.values():
+                worker.send(self._producer)
             self._producer.flush(FLUSH_SECONDS)
         except LogUnreachable:
             for worker in members.workers.values():
@@ -311,8 +311,8 @@ class ScoreRole:
     def _send(self) -> None:
         workers = list(self.members.workers.values())
         while workers:
-            left = [worker for worker in workers if not worker.send(self._producer)]
             try:
+                left = [worker for worker in workers if not worker.send(self._producer)]
                 self._producer.flush(FLUSH_SECONDS)
             except LogUnreachable:
                 self._unsent = True

@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 from monitor.adapters.kafka.port import LogRecord
 from monitor.adapters.wire.skimming import Glance, event_time_of_glance, glance_at
+from monitor.adapters.wire.table import AGE_SECONDS_MAX, FUTURE_SECONDS_TRUSTED
 from monitor.core.records import Kind
 from monitor.core.routing import Router
-
-AHEAD_SECONDS_MAX = 300.0
-"""A message that claims to be further ahead of us is no clock: the contract clamps or refuses it, were it read."""
 
 
 class Skimmed(NamedTuple):
@@ -25,14 +23,15 @@ class Skimmed(NamedTuple):
 
 def skim(router: Router, kind: Kind, records: Sequence[LogRecord], now: float) -> Skimmed:
     """Pass over what cannot be kept, and count it."""
-    if not router.skims:
+    coins = router.coins()
+    if coins is None:
         return Skimmed(records, 0, None)
-    passes_over = router.passes_over
+    coin, limit = coins
     kept: list[LogRecord] = []
     last: Glance | None = None
     for record in records:
         seen = glance_at(record.value)
-        if seen is not None and passes_over(seen.id):
+        if seen is not None and coin(seen.id) >= limit:
             last = seen
         else:
             kept.append(record)
@@ -41,5 +40,6 @@ def skim(router: Router, kind: Kind, records: Sequence[LogRecord], now: float) -
         return Skimmed(kept, 0, None)
     router.note_passed_over(kind, passed_over)
     event_at = event_time_of_glance(last)
-    trusted = event_at is not None and event_at <= now + AHEAD_SECONDS_MAX
+    # Outside of this the contract clamps or refuses it, were it read: it is no clock.
+    trusted = event_at is not None and -AGE_SECONDS_MAX <= event_at - now <= FUTURE_SECONDS_TRUSTED
     return Skimmed(kept, passed_over, event_at if trusted else None)

@@ -64,11 +64,12 @@ class Stages:
         self._started_at = self._durable_at = time.time()
         self._parity_failures = failures(parity(scorer))
         self._unreachable = False
+        self._shown: set[Partition] = set()
         self.roles: list[Role] = []
+        names = settings.kafka.topics
+        self._producer: LogProducer = open_producer(settings)
         with ExitStack() as undo:
             undo.callback(self.close)
-            names = settings.kafka.topics
-            self._producer: LogProducer = open_producer(settings)
             needed = sorted({getattr(names, name) for stage in stages for name in NEEDED[stage]})
             self._topics = Topics(names, self._producer, needed)
             for stage in stages:
@@ -106,6 +107,7 @@ class Stages:
             decode=decoder_for(self._settings, kind, partition.topic),
             may_skim=mapping_name(self._settings, kind, partition.topic) is None,
             topics=self._topics,
+            dimensions=self._settings.slices.names,
             counters=self._counters,
             guard=self._guard,
             reviews=self._settings.privacy.reviews,
@@ -134,7 +136,7 @@ class Stages:
         tell(self._log, told)
 
     # -------------------------------------------------------------------------------------------------------- the loop
-    def run(self, stop: threading.Event, publish: Callable[[MetricsSnapshot], None]) -> None:
+    def run(self, stop: threading.Event, publish: Callable[[MetricsSnapshot, bool], None]) -> None:
         """Until `stop` is set. Raises LogRefused, StateRefused, TooManyRejected."""
         checkpoint_at = viewed_at = time.monotonic()
         busy = False
@@ -145,10 +147,16 @@ class Stages:
                 self.checkpoint()
                 checkpoint_at = time.monotonic()
             if now - viewed_at >= VIEW_SECONDS:
-                publish(self.snapshot())
+                self._publish(publish)
                 viewed_at = time.monotonic()
         self.checkpoint()
-        publish(self.snapshot())
+        self._publish(publish)
+
+    def _publish(self, publish: Callable[[MetricsSnapshot, bool], None]) -> None:
+        """Show all roles. What a partition's state brings with it was shown before, by whoever had it."""
+        shown = {worker.state.partition for worker in self._decided() if not worker.fresh}
+        publish(self.snapshot(), not shown <= self._shown)
+        self._shown = shown
 
     def _step(self, wait_seconds: float) -> bool:
         try:

@@ -179,7 +179,13 @@ class TopicInput:
 
     def durable(self, offsets: Mapping[str, int]) -> None:
         """Tell the group what is durable. Raises LogRefused if this member was fenced."""
-        self._consumer.commit({partition: offsets[name] for partition, name in self._names.items() if name in offsets})
+        self._consumer.commit(
+            {
+                partition: offsets[name]
+                for partition, name in self._names.items()
+                if offsets.get(name, -1) >= self._floor.get(name, 0)
+            }
+        )
 
     def past_floor(self, offsets: Mapping[str, int]) -> bool:
         """Whether the state is as far as what was published before: an older one was recovered otherwise."""

@@ -118,6 +118,7 @@ class RouteWorker:
         decode: Decoder,
         may_skim: bool,
         topics: Topics,
+        dimensions: tuple[str, ...],
         counters: Counters,
         guard: RejectionGuard,
         reviews: bool,
@@ -129,6 +130,7 @@ class RouteWorker:
         self._may_skim = may_skim
         self._kind = kind
         self._topics = topics
+        self._dimensions = dimensions
         self._counters = counters
         self._guard = guard
         self._reviews = reviews
@@ -163,7 +165,7 @@ class RouteWorker:
             digest = message.digest if isinstance(message, Transcript) else b""
             led = self._stage.feed(self._kind, message, clipped, record.offset, digest)
             if led.entry is not None:
-                self._to_send.append(self._topics.pair(led.entry.routed.key, encode_pair(led.entry)))
+                self._to_send.append(self._topics.pair(led.entry.routed.key, encode_pair(led.entry, self._dimensions)))
             if led.review is not None and self._reviews:
                 self._to_send.append(self._topics.review(led.review.id, encode_review(led.review)))
             if led.rejected is not None:
@@ -181,8 +183,8 @@ class RouteWorker:
 
     def lose(self, position: int, lost: int) -> None:
         """Records from `position` on are gone unread."""
-        self._stage.lose(str(self.state.partition), lost)
-        self.position = position + lost
+        self._stage.lose(str(self.state.partition), position, lost)
+        self.position = max(self.position or 0, position + lost)
 
     @property
     def reached_at(self) -> float | None:
@@ -193,7 +195,7 @@ class RouteWorker:
         """Tell everybody downstream how far this partition is, if it is news."""
         mark = self._stage.mark(of=of, current=current, at=time.time())
         if self._timer.due(mark):
-            self._to_send += self._topics.everywhere(self._topics.names.pairs, encode_pair(mark))
+            self._to_send += self._topics.everywhere(self._topics.names.pairs, encode_pair(mark, self._dimensions))
 
     def send(self, producer: LogProducer) -> None:
         """Hand everything to the producer, in order; what it is too large for becomes a dead letter."""
@@ -222,7 +224,7 @@ class ScoreWorker:
         stage: ScoreStage,
         *,
         topics: Topics,
-        dimensions: Sequence[str],
+        dimensions: tuple[str, ...],
         counters: Counters,
     ) -> None:
         self.state = state
@@ -243,7 +245,7 @@ class ScoreWorker:
     def feed(self, records: Sequence[LogRecord]) -> None:
         for record in records:
             try:
-                entry = decode_pair(record.value)
+                entry = decode_pair(record.value, self._dimensions)
             except EntryRefused:
                 self._counters.count('log_records_total{topic="pairs",outcome="refused"}')
                 continue
@@ -270,8 +272,8 @@ class ScoreWorker:
         self.state.store.add_outbox("rejected", f"{topic}-{number}".encode() + b"\n" + encode_pointer(pointer))
 
     def lose(self, position: int, lost: int) -> None:
-        self.stage.lose(str(self.state.partition), lost)
-        self.position = position + lost
+        self.stage.lose(str(self.state.partition), position, lost)
+        self.position = max(self.position or 0, position + lost)
 
     def mark(self) -> None:
         """Tell every decider how far this partition is, if it is news."""
@@ -320,7 +322,7 @@ class DecideWorker:
         stage: DecideStage,
         *,
         folder: Path,
-        dimensions: Sequence[str],
+        dimensions: tuple[str, ...],
         counters: Counters,
         tell: Callable[[Sequence[Transition]], None],
     ) -> None:
@@ -332,12 +334,15 @@ class DecideWorker:
         self._counters = counters
         self._tell = tell
         self.position: int | None = state.position
+        self.fresh = False
+        """Nobody has ever read this partition, and shown anything of it."""
         self.folder = folder / str(state.partition)
         self._delivery = Delivery(state.store, self.folder, lengths_of(files), ("incidents",))
         self._delivery.deliver()
 
-    def start_at(self, _floor: int | None) -> int | None:
+    def start_at(self, floor: int | None) -> int | None:
         """Where the state says, or from the beginning: the log is what a lost state is made from."""
+        self.fresh = self.position is None and not floor
         return self.position
 
     def feed(self, records: Sequence[LogRecord]) -> None:
@@ -360,8 +365,8 @@ class DecideWorker:
         self._tell(told)
 
     def lose(self, position: int, lost: int) -> None:
-        self._write(self.stage.lose(str(self.state.partition), lost, time.time()))
-        self.position = position + lost
+        self._write(self.stage.lose(str(self.state.partition), position, lost, time.time()))
+        self.position = max(self.position or 0, position + lost)
 
     def commit(self) -> None:
         """Raises StorageFailed."""

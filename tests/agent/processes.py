@@ -54,9 +54,7 @@ def growing(folder: Path, **sections: Mapping[str, object]) -> Path:
 class Running:
     """One process; what it logs goes to a file beside its configuration."""
 
-    def __init__(
-        self, config: Path, *, stdin: int | None = subprocess.DEVNULL, options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, config: Path, *, stdin: int | None = subprocess.DEVNULL, options: Sequence[str] = ()) -> None:
         """`options` of `wervane run`, beside its configuration."""
         self.log_path = config.with_name("stderr.log")
         with self.log_path.open("ab") as log:
@@ -107,14 +105,13 @@ class Running:
 
     def wait_until_seen(self, traffic: Traffic) -> None:
         """Until exactly this traffic is shown, references without a transcript apart."""
-        known = {json.loads(line)["id"] for line in traffic.transcripts if line.endswith("}")}
-        wanted = (len(known), recount(matched(traffic)))
+        wanted = to_be_seen(traffic)
         self.wait_for(lambda: self.seen() == wanted, f"{wanted} transcripts and totals")
 
     # -------------------------------------------------------------------------------------------------------------- end
-    def wait_for(self, look: Callable[[], Found], why: str = "an event") -> Found:
+    def wait_for(self, look: Callable[[], Found], why: str = "an event", within: float = PATIENCE_SECONDS) -> Found:
         """What `look` gives once it gives something; the process must be alive or have said it before it ended."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + within
         while not (found := look()):
             ended = self.process.poll() is not None
             if ended and (found := look()):
@@ -158,6 +155,12 @@ def slices(folder: Path) -> dict[str, tuple[int, ...]]:
     columns = ("pairs", "reference_words", "substitutions", "deletions", "insertions")
     with (folder / "slices.csv").open() as file:
         return {row["slice"]: tuple(int(row[name]) for name in columns) for row in csv.DictReader(file)}
+
+
+def to_be_seen(traffic: Traffic) -> tuple[int, Totals]:
+    """What `seen` gives when exactly this traffic was read, references without a transcript apart."""
+    known = {json.loads(line)["id"] for line in traffic.transcripts if line.endswith("}")}
+    return len(known), recount(matched(traffic))
 
 
 def matched(traffic: Traffic) -> Traffic:

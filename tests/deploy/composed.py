@@ -82,6 +82,7 @@ class Service(_Strict):
     security_opt: list[str]
     logging: Logging
     deploy: Deploy
+    pull_policy: str = ""
     build: Build | None = None
     hostname: str = ""
     command: list[str] = []

@@ -44,12 +44,19 @@ def test_it_is_valid_by_the_specification_s_own_schema() -> None:
 @SERVICES
 def test_images_are_pinned(name: str) -> None:
     """`latest` is another program every week; what was tested is what a tag names exactly."""
-    service = COMPOSED.services[name]
-    assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+\.\d+", service.image)
-    if service.build is not None:
-        assert service.image == f"wervane:{__version__}"
-        assert (DEPLOY / service.build.context).resolve() == ROOT
-        assert (ROOT / service.build.dockerfile).is_file()
+    assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+\.\d+", COMPOSED.services[name].image)
+
+
+def test_our_image_is_built_once_and_never_fetched() -> None:
+    """Builds of one name at the same time fail now and then; and a registry's `wervane` would be somebody else's."""
+    ours = [service for service in COMPOSED.services.values() if service.image.startswith("wervane:")]
+    (builder,) = [service for service in ours if service.build is not None]
+    assert builder.build is not None
+    assert (DEPLOY / builder.build.context).resolve() == ROOT
+    assert (ROOT / builder.build.dockerfile).is_file()
+    assert {service.image for service in ours} == {f"wervane:{__version__}"}
+    assert [service.pull_policy for service in ours if service is not builder] == ["never"] * (len(ours) - 1)
+    assert builder.pull_policy == "build"
 
 
 def test_the_broker_is_the_version_that_the_tests_run() -> None:

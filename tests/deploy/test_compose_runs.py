@@ -21,7 +21,7 @@ from tests.deploy.servers import Server, Stage, refused, required, staged
 from tests.kafka.installation import NotInstalled, class_archive, class_path, java
 
 COMPOSED = read()
-HURRIED = {"WERVANE_DEMO_SPEED": "100000"}
+HURRIED = {"DEMO_SPEED": "100000"}
 """Two weeks in 12 seconds; the fast tests need the first days of them only."""
 
 ALERTMANAGER = "package prometheus-alertmanager"
@@ -227,7 +227,7 @@ def test_topics_are_as_the_agent_wants_them(played: Played) -> None:
 @pytest.mark.slow
 def test_the_incident_comes_and_is_the_one_of_the_demo(tmp_path: Path) -> None:
     """What all of it is there for: one page, for the accent at the site, while the traffic still runs."""
-    with play(tmp_path, {"WERVANE_DEMO_SPEED": "20000"}) as composed:
+    with play(tmp_path, {"DEMO_SPEED": "20000"}) as composed:
         traffic, agent = composed.servers["traffic"], composed.servers["agent"]
 
         def pages() -> list[str]:

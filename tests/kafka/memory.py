@@ -292,6 +292,10 @@ class MemoryConsumer:
             self._answered()
             return beginnings
 
+    def position(self, partition: Partition) -> int | None:
+        with self._broker._changed:
+            return self._positions.get(partition)
+
     def facts(self, topic: str) -> TopicFacts:
         with self._broker._changed:
             found = self._broker._topic(topic)
@@ -388,7 +392,7 @@ class MemoryConsumer:
                 position = log.first
             records = log.since(position, records_max)
             records_max -= len(records)
-            self._positions[partition] = records[-1].offset + 1 if records else position
+            self._positions[partition] = records[-1].offset + 1 if records else log.end
             if records:
                 found[partition] = records
                 # The others first the next time.

@@ -11,7 +11,7 @@ import kafka.codec as client
 import kafka.record.default_records
 import kafka.record.legacy_records
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
@@ -111,17 +111,12 @@ def test_a_bomb_is_refused_before_it_is_held(codec: str, size: int) -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
-    ("codec", "payload"),
-    {
-        "snappy": b"\xff\xff\xff\xff\x0f" + b"\0" * 10,
-        "lz4": client.lz4.compress(TEXT, store_size=True)[:6] + b"\xff" * 7 + b"\0" + b"\0" * 20,
-    }.items(),
-)
-def test_a_size_that_is_only_claimed_takes_no_memory(codec: str, payload: bytes) -> None:
+def test_a_size_that_is_only_claimed_takes_no_memory() -> None:
     """Both decoders take what the first bytes claim before they look at the rest."""
+    with pytest.raises(codecs.BatchTooLarge):
+        codecs.snappy_decode(b"\xff\xff\xff\xff\x0f" + TEXT)
     with pytest.raises(codecs.BatchRefused):
-        OURS[codec](payload)
+        codecs.lz4_decode(client.lz4.LZ4FrameCompressor().begin(source_size=1 << 62) + TEXT)
 
 
 def test_install_reaches_every_decoder_that_the_client_calls() -> None:
@@ -155,6 +150,7 @@ def test_a_record_made_of_headers_is_refused_unread() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(-5, 2**31))
+@example(b"\x01", 2**31 - 1)  # a record of -1 bytes, again and again
 @settings(deadline=None)
 def test_looking_for_headers_ends_on_any_bytes(records: bytes, count: int) -> None:
     """It reads what nobody has checked yet: a count of two thousand million must not be a loop of as many steps."""

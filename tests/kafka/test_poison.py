@@ -283,6 +283,7 @@ _LARGEST = codecs.BATCH_BYTES_MAX - 64
 HEAVY: Mapping[str, tuple[Callable[[], Sequence[bytes]], bool]] = {
     "a bomb of gzip": (lambda: [bomb("gzip", 105_000_000)], False),
     "a bomb of snappy": (lambda: [bomb("snappy", 105_000_000)], False),
+    "a bomb of snappy in one block": (lambda: [bomb("snappy in one block", 105_000_000)], False),
     "a bomb of lz4": (lambda: [bomb("lz4", 105_000_000)], False),
     "a bomb of zstd": (lambda: [bomb("zstd", 105_000_000)], False),
     "a bomb of headers": (lambda: [header_bomb(5_000_000)], False),

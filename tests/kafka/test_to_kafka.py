@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from monitor.analysis.simulate import START, traffic
+from monitor.cli import execute
 from monitor.core.records import Kind
 from monitor.demonstration import SEED
 from monitor.generating import Pace, Topics, days_to_move, generate_to_kafka, generator_settings
@@ -63,10 +65,11 @@ def test_the_topics_hold_exactly_what_was_generated(broker: Broker) -> None:
     """Tombstones, duplicates and malformed messages too: they are what the agent is there for."""
     topics, said = topics_of(broker), list[str]()
     settings = generator_settings(broker.bootstrap, environment(topics))
-    sent = generate_to_kafka(settings, pace=Pace(rate=1e9), say=said.append, progress=lambda *_: None, days=7.0)
-    wanted = Counter(message.kind for message in traffic(SEED, 7.0))
+    sent = generate_to_kafka(settings, pace=Pace(rate=1e9), say=said.append, progress=lambda *_: None, days=6.0)
+    generated = list(traffic(SEED, 6.0))
+    wanted = Counter(message.kind for message in generated)
     assert sent == (wanted[Kind.TRANSCRIPT], wanted[Kind.REFERENCE])
-    tombstones = Counter(message.kind for message in traffic(SEED, 7.0) if message.value is None)
+    tombstones = Counter(message.kind for message in generated if message.value is None)
     for kind, topic in ((Kind.TRANSCRIPT, topics.transcripts), (Kind.REFERENCE, topics.references)):
         found = list(records(broker, topic))
         assert len(found) == wanted[kind]
@@ -100,20 +103,23 @@ def test_within_a_partition_messages_keep_the_order_of_the_stream(broker: Broker
         assert in_order == sorted(in_order)
 
 
-def test_the_command_says_what_it_does_and_sends_at_the_pace_asked_for(broker: Broker, tmp_path: Path) -> None:
+def test_the_command_says_what_it_does_and_how_much_it_sent(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A minute of silence looks like a command that hangs."""
     topics = topics_of(broker)
-    with started(broker, topics, tmp_path, "--speed", "1e7", "--json") as process:
-        assert process.stdout is not None
-        document = json.loads(process.stdout.read())
-    assert process.returncode == 0
-    assert document == {
+    for name, value in environment(topics).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("monitor.generating.traffic", lambda seed, _days: traffic(seed, 2.5))
+    assert execute(["demo", "--to-kafka", broker.bootstrap, "--speed", "1e7", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {
         "transcripts": len(list(records(broker, topics.transcripts))),
         "references": len(list(records(broker, topics.references))),
     }
-    told = (tmp_path / "stderr").read_text().splitlines()
-    assert len(told) == 14, "one announcement, and a line a day"
-    assert told[-1].startswith("day 13 of 14")
+    announced, *days = printed.err.splitlines()
+    assert "scottish speakers at st-brigid" in announced
+    assert [line[: len("day  1 of 14")] for line in days] == ["day  1 of 14", "day  2 of 14"]
 
 
 def test_sigterm_ends_it_at_once(broker: Broker, tmp_path: Path) -> None:
@@ -142,21 +148,19 @@ def test_topics_that_are_missing_are_named(broker: Broker, tmp_path: Path) -> No
     assert {missing.transcripts, missing.references}.isdisjoint(broker.admin.list_topics())
 
 
-def test_an_address_where_nobody_listens_is_told(broker: Broker, tmp_path: Path) -> None:
+def test_an_address_where_nobody_listens_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """The first thing that goes wrong at a customer's is the address."""
-    command = [sys.executable, "-m", "monitor", "demo", "--to-kafka", "127.0.0.1:1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert "127.0.0.1:1" in done.stderr
+    assert execute(["demo", "--to-kafka", "127.0.0.1:1"]) == 4
+    printed = capsys.readouterr()
+    assert printed.out == "" and "127.0.0.1:1" in printed.err
 
 
-def test_flags_that_contradict_each_other_are_refused_before_anything_is_asked() -> None:
+@pytest.mark.parametrize(
+    "options", ["--speed 60", "--rate 5", "--to-kafka k:1 --rate 5 --speed 60", "--to-kafka k:1 --exit"]
+)
+def test_flags_that_contradict_each_other_are_refused_before_anything_is_asked(options: str) -> None:
     """A pace without a Kafka would be ignored in silence."""
-    for options in (["--speed", "60"], ["--rate", "5"], ["--to-kafka", "k:9092", "--rate", "5", "--speed", "60"],
-                    ["--to-kafka", "k:9092", "--exit"], ["--to-kafka", "k:9092", "--out", "x"]):  # fmt: skip
-        command = [sys.executable, "-m", "monitor", "demo", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-        assert done.returncode == 2, options
+    assert execute(["demo", *options.split()]) == 2
 
 
 def test_moving_ends_near_now() -> None:

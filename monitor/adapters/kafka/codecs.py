@@ -28,8 +28,8 @@ more in each of the agent's processes, and a batch just below the limit 64 MiB m
 """
 
 _PIECE_BYTES = 1024 * 1024
-"""Bytes decompressed between two looks at the limit. At half, ordinary batches take two calls instead of one; at
-double, a bomb is noticed 1 MiB later."""
+"""Bytes decompressed between two looks at the limit. At half, the larger ones of ordinary batches take two calls
+instead of one; at double, a bomb takes 2 MiB more before it is noticed."""
 
 _LZ4_EXPANSION_MAX = 255
 """LZ4 cannot expand further: a byte of a match length adds 255 bytes."""

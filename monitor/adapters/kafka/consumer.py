@@ -46,9 +46,9 @@ STEP_SECONDS = 0.1
 an idle member takes twice the CPU (0.3 % of a core); at double, a new partition waits twice as long to be begun."""
 
 JOIN_SECONDS_MAX = 3.0
-"""How much longer than asked `poll` may take while it joins the group; then another member is late, as one that loads its
-state is. At half, a group with that many slow members joins again and again; at double, flushing and committing of what
-was read before wait as long."""
+"""How much longer than asked `poll` may take while it joins the group; then another member is late, as one is that loads its
+state. At half, a group with such members joins again and again; at double, flushing and committing of what was read
+before wait as long."""
 
 PULSE_SECONDS = 5.0
 """An idle member asks for a sign of life this often: it is the resolution of `reachable_at`, and how soon a member that
@@ -127,7 +127,7 @@ class KafkaLogConsumer:
             if self._changes:
                 deadline = min(deadline, now)
             left = deadline - now
-            if left <= 0.0 and not self._must_stay(-left):
+            if (not self._joining() and left <= 0.0) or left < -JOIN_SECONDS_MAX:
                 return _NOTHING
             step = min(left, STEP_SECONDS) if left > 0.0 else STEP_SECONDS
 
@@ -199,11 +199,9 @@ class KafkaLogConsumer:
         mine = TopicPartition(*partition)
         if mine not in self._begun:
             return None
-        try:
-            position = self._kafka.position(mine, timeout_ms=0)
-        except errors.KafkaError:
-            return None
-        return None if position is None else int(position)
+        # KafkaConsumer.position looks at every partition, and asks the network if one of them has no position yet.
+        position = self._kafka._subscription.position(mine)
+        return None if position is None else int(position.offset)
 
     def facts(self, topic: str) -> TopicFacts:
         facts = self._inquiries.facts(topic)
@@ -225,6 +223,7 @@ class KafkaLogConsumer:
 
     # ------------------------------------------------------------------------------------------ reading, if all is well
     def _poll_once(self, records_max: int, seconds: float) -> Mapping[Partition, Sequence[LogRecord]]:
+        self._unpark()
         try:
             found = self._kafka.poll(timeout_ms=seconds * 1000, max_records=records_max)
         except errors.OffsetOutOfRangeError as error:
@@ -247,11 +246,23 @@ class KafkaLogConsumer:
                 self._failures.succeeded(partition)
         return records
 
-    def _must_stay(self, late_seconds: float) -> bool:
-        """Whether an answer to our JoinGroup is under way: if it came between two polls, kafka-python would drop it and
-        join once more, which makes the whole group join once more (seen: 78 times in a row).
+    def _unpark(self) -> None:
+        """Let what was fetched before a pause come after it. kafka-python 3.0.12 parks it, and takes it back only while
+        nothing is in line; but what was in line stays there when it is empty. The partition then stands still for good.
         """
-        return late_seconds < JOIN_SECONDS_MAX and self._kafka.group_metadata().state is MemberState.REBALANCING
+        fetcher = self._kafka._fetcher
+        if fetcher._paused_partition_records and not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
+
+    def _joining(self) -> bool:
+        """Whether an answer to our JoinGroup is under way. One that comes between two polls of kafka-python is dropped:
+        then it joins once more, and the whole group with it (seen: 78 times in a row). Or it does not, if it joined
+        because of new partitions: then it has no assignment and sends no heartbeat, for good; so it is told to.
+        """
+        if self._kafka.group_metadata().state is not MemberState.REBALANCING:
+            return False
+        self._kafka._coordinator.request_rejoin()
+        return True
 
     def _look_around(self, now: float) -> None:
         self._compare_identities()

@@ -1,8 +1,8 @@
-"""Decides what a log is to the agent: partitions read in order from where the state says, and records appended durably.
+"""Decides what a log is to the agent: partitions read in order from where the state says, and durable appending.
 
-One contract suite (tests/adapters/log_contract.py) holds three implementations to it: `memory.MemoryBroker`, kafka-python
-(`client`) and confluent-kafka (`fast`). What a broker or a network does is never an exception from `poll`: it is an empty
-answer, and shows in `reachable_at`.
+One contract suite (tests/kafka/log_contract.py) holds three implementations to it: one in memory, kafka-python
+(`consumer`, `producer`) and confluent-kafka (`fast`). What a broker or a network does is never an exception from `poll`:
+it is an empty answer, and shows in `reachable_at`.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class LogConsumer(Protocol):
     def poll(self, records_max: int, wait_seconds: float) -> Mapping[Partition, Sequence[LogRecord]]:
         """What is there now, at most about `records_max`, waiting at most `wait_seconds`; in offset order.
 
-        Of a newly assigned partition nothing comes before `begin` was called for it; of one that went, nothing comes any
-        more. Never raises for what brokers and networks do. LogRefused when trying again cannot help: a member fenced by
-        another of the same name, a partition truncated below our position, authorization withdrawn.
+        Of a newly assigned partition nothing comes before `begin` was called for it; of one that went, nothing comes
+        any more. Never raises for what brokers and networks do. LogRefused when trying again cannot help: a member
+        fenced by another of the same name, a partition truncated below our position, authorization withdrawn.
         """
 
     def changes(self) -> list[Change]:
@@ -151,8 +151,8 @@ class LogProducer(Protocol):
     def flush(self, wait_seconds: float) -> None:
         """Return once everything sent is acknowledged by all in-sync replicas.
 
-        LogUnreachable if that was not so in time: everything sent since the last successful flush is then *unknown*, the
-        producer has let go of it, and the caller sends all of it again, in the same order.
+        LogUnreachable if that was not so in time: everything sent since the last successful flush is then *unknown*,
+        the producer has let go of it, and the caller sends all of it again, in the same order.
         """
 
     def partitions(self, topic: str) -> int:

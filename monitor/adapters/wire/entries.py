@@ -7,7 +7,6 @@ alone. Ids are keyed hashes throughout; text is in pairs only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -17,6 +16,7 @@ from monitor.core.apart import OutcomeEntry, PairEntry
 from monitor.core.pairing_port import HeldReference, HeldTranscript
 from monitor.core.records import (
     Counts,
+    Labels,
     Mark,
     Missing,
     Observation,
@@ -39,6 +39,8 @@ class _Pair(msgspec.Struct, omit_defaults=True):
     schema: Literal[1] = 1
     origin: Origin | None = None
     sha256: bytes = b""
+    dimensions: tuple[str, ...] = ()
+    """What the transcript's labels are about."""
     transcript: HeldTranscript | None = None
     reference: HeldReference | None = None
     erase: Erasure | None = None
@@ -52,6 +54,8 @@ class _Exact(msgspec.Struct, omit_defaults=True):
     origin: Origin | None = None
     event_at: float = 0.0
     reference_at: float = 0.0
+    dimensions: tuple[str, ...] = ()
+    """What the labels are about that stand without names."""
     observation: Observation | None = None
     missing: Missing | None = None
     mark: Mark | None = None
@@ -95,14 +99,15 @@ _LINES = msgspec.json.Decoder(_Line)
 
 
 # --------------------------------------------------------------------------------------------------------------- pairs
-def encode_pair(entry: PairEntry | Mark) -> bytes:
-    """A record of the pairs log: carries text, for SCORE alone."""
+def encode_pair(entry: PairEntry | Mark, dimensions: tuple[str, ...]) -> bytes:
+    """A record of the pairs log: carries text, for SCORE alone. `dimensions` names labels, in their order."""
     if isinstance(entry, Mark):
         return _ENCODER.encode(_Pair(mark=entry))
     line = _Pair(origin=entry.origin, sha256=entry.sha256)
     match entry.routed:
         case HeldTranscript():
             line.transcript = entry.routed
+            line.dimensions = dimensions
         case HeldReference():
             line.reference = entry.routed
         case Erasure():
@@ -110,22 +115,24 @@ def encode_pair(entry: PairEntry | Mark) -> bytes:
     return b'{"schema":1,' + _ENCODER.encode(line)[1:]
 
 
-def decode_pair(value: bytes | None) -> PairEntry | Mark:
-    """Raises EntryRefused."""
+def decode_pair(value: bytes | None, dimensions: tuple[str, ...]) -> PairEntry | Mark:
+    """Raises EntryRefused, also for a transcript that was routed with other dimensions."""
     try:
         line = _PAIRS.decode(value or b"")
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise EntryRefused from None
     if line.mark is not None:
         return line.mark
     routed = line.transcript or line.reference or line.erase
     if routed is None or line.origin is None:
         raise EntryRefused
+    if isinstance(routed, HeldTranscript):
+        _check_labels(routed.labels, line.dimensions, dimensions)
     return PairEntry(origin=line.origin, sha256=line.sha256, routed=routed)
 
 
 # ------------------------------------------------------------------------------------------------------------ outcomes
-def encode_entry(entry: OutcomeEntry | Mark, dimensions: Sequence[str]) -> bytes:
+def encode_entry(entry: OutcomeEntry | Mark, dimensions: tuple[str, ...]) -> bytes:
     """A record of the outcomes log; `dimensions` names labels, in their order. No text."""
     if isinstance(entry, Mark):
         return _ENCODER.encode(_Own(_Exact(mark=entry)))
@@ -134,12 +141,12 @@ def encode_entry(entry: OutcomeEntry | Mark, dimensions: Sequence[str]) -> bytes
             exact = _Exact(origin=entry.origin, event_at=outcome.event_at, reference_at=outcome.reference_at)
             return encode_outcome(outcome, dimensions)[:-1] + b',"wervane":' + _ENCODER.encode(exact) + b"}"
         case Observation() as observation:
-            return _ENCODER.encode(_Own(_Exact(origin=entry.origin, observation=observation)))
+            return _ENCODER.encode(_Own(_Exact(origin=entry.origin, dimensions=dimensions, observation=observation)))
         case Missing() as missing:
-            return _ENCODER.encode(_Own(_Exact(origin=entry.origin, missing=missing)))
+            return _ENCODER.encode(_Own(_Exact(origin=entry.origin, dimensions=dimensions, missing=missing)))
 
 
-def decode_entry(value: bytes | None, dimensions: Sequence[str]) -> OutcomeEntry | Mark:
+def decode_entry(value: bytes | None, dimensions: tuple[str, ...]) -> OutcomeEntry | Mark:
     """Raises EntryRefused, also for an entry that was made with other dimensions."""
     try:
         line = _LINES.decode(value or b"")
@@ -148,16 +155,24 @@ def decode_entry(value: bytes | None, dimensions: Sequence[str]) -> OutcomeEntry
             return exact.mark
         if exact.origin is None:
             raise EntryRefused
-        if exact.observation is not None:
-            return OutcomeEntry(origin=exact.origin, emission=exact.observation)
-        if exact.missing is not None:
-            return OutcomeEntry(origin=exact.origin, emission=exact.missing)
+        unnamed = exact.observation or exact.missing
+        if unnamed is not None:
+            _check_labels(unnamed.labels, exact.dimensions, dimensions)
+            return OutcomeEntry(origin=exact.origin, emission=unnamed)
+        if line.attributes.keys() != set(dimensions):
+            raise EntryRefused
         return OutcomeEntry(origin=exact.origin, emission=_outcome(line, exact, dimensions))
-    except (msgspec.MsgspecError, ValueError, KeyError):
+    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError):
         raise EntryRefused from None
 
 
-def _outcome(line: _Line, exact: _Exact, dimensions: Sequence[str]) -> Outcome:
+def _check_labels(labels: Labels, stated: tuple[str, ...], dimensions: tuple[str, ...]) -> None:
+    """Under other names they would be counted in other slices, in silence."""
+    if stated != dimensions or len(labels) != len(dimensions):
+        raise EntryRefused
+
+
+def _outcome(line: _Line, exact: _Exact, dimensions: tuple[str, ...]) -> Outcome:
     counts = Counts(
         hits=line.hits, substitutions=line.substitutions, deletions=line.deletions, insertions=line.insertions
     )
