@@ -271,7 +271,7 @@ OTHERS: tuple[Metric, ...] = (
             "log_records_total",
             "records",
             "Records of the topics between stages: new, repeated (dropped: counted before), refused (not readable, or "
-            "too large to send).",
+            "too large to send), foreign (marks of agents with another hash key or other dimensions).",
         ),
     ),
     *_gauges(

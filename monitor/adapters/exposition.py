@@ -455,7 +455,8 @@ def _derived_counters(view: View) -> Iterator[tuple[str, int]]:
             dimension, _, value = row.slice.partition("=")
             if value == UNKNOWN and dimension in missing:
                 missing[dimension] += row.transcripts
-    for dimension, count in missing.items():
+    # A picture without slices is one of an agent that has not read its state: a 0 would be less than what it showed.
+    for dimension, count in missing.items() if view.slices else ():
         yield f'label_missing_utterances_total{{dimension="{dimension}"}}', count
 
 

@@ -33,7 +33,7 @@ from monitor.core.records import (
     Tombstone,
     Transition,
 )
-from monitor.core.routing import Message, Routed
+from monitor.core.routing import Erasure, Message, Routed
 from monitor.core.sampling import Sampler, SamplingSettings
 
 
@@ -160,6 +160,8 @@ class ScoreStage:
             self._counters.count('log_records_total{topic="pairs",outcome="repeated"}')
             return ScoredEntry()
         self._counters.count('log_records_total{topic="pairs",outcome="new"}')
+        if not isinstance(entry.routed, Erasure):
+            self._arrivals.see(entry.routed.event_at)
         joined = self._joiner.join(entry.routed, self._arrivals.reached, self._arrivals.newest_at)
         self._joiner.bound_storage(self._arrivals.newest_at)
         rejected = None
@@ -230,6 +232,7 @@ class DecideStage:
         self._counters.count('log_records_total{topic="outcomes",outcome="new"}')
         emission = entry.emission
         if not isinstance(emission, Missing):
+            self._arrivals.see(emission.event_at)
             self.customers.start(emission.event_at)
         self.customers.account(emission)
 

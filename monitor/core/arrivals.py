@@ -113,9 +113,7 @@ class Arrivals:
     def note(self, upstream: str, event_at: float) -> bool:
         """A record of this event time came; whether event time has come further by it."""
         progress = self._progress
-        if progress.oldest_at is None or event_at < progress.oldest_at:
-            progress.oldest_at = event_at
-            self._dirty.add((PROGRESS, ""))
+        self.see(event_at)
         state = self._upstreams.get(upstream)
         if state is None:
             state = self._upstreams[upstream] = Upstream()
@@ -124,14 +122,21 @@ class Arrivals:
             return False
         state.newest_at = event_at
         self._dirty.add((UPSTREAM, upstream))
-        if progress.newest_at is None or event_at > progress.newest_at:
-            progress.newest_at = event_at
-            self._dirty.add((PROGRESS, ""))
         if self._pace is Pace.CURRENT and not unheard:
-            return self._reach(progress.newest_at)
+            return self._reach(progress.newest_at or event_at)
         if unheard or self._slowest == upstream or self._pace is Pace.UNHEARD:
             return self._settle()
         return False
+
+    def see(self, event_at: float) -> None:
+        """A record of this event time came; how far its upstream is, marks say."""
+        progress = self._progress
+        if progress.oldest_at is None or event_at < progress.oldest_at:
+            progress.oldest_at = event_at
+            self._dirty.add((PROGRESS, ""))
+        if progress.newest_at is None or event_at > progress.newest_at:
+            progress.newest_at = event_at
+            self._dirty.add((PROGRESS, ""))
 
     def ahead(self, seconds: float) -> frozenset[str]:
         """Upstreams whose newest record is this much newer than that of the slowest which has more to tell."""
@@ -178,13 +183,16 @@ class Arrivals:
     def _note_loss(self, partition: str, first: int, lost: int) -> int:
         """Known by where it began: whoever reads there again, on another node, finds the same gap."""
         newly = lost - self._losses.get((partition, first), 0)
-        if newly > 0:
-            self._losses[partition, first] = lost
-            self._dirty.add((LOSS, _loss_key(partition, first)))
-            known = sorted(begun for name, begun in self._losses if name == partition)
-            for begun in known[:-LOSSES_MAX]:
-                del self._losses[partition, begun]
-                self._dirty.add((LOSS, _loss_key(partition, begun)))
+        if newly <= 0:
+            return 0
+        known = sorted(begun for name, begun in self._losses if name == partition)
+        if len(known) == LOSSES_MAX and first < known[0]:
+            return 0  # forgotten, in a mark from before that was sent again
+        if len(known) == LOSSES_MAX and first not in known:
+            del self._losses[partition, known[0]]
+            self._dirty.add((LOSS, _loss_key(partition, known[0])))
+        self._losses[partition, first] = lost
+        self._dirty.add((LOSS, _loss_key(partition, first)))
         return newly
 
     def _settle(self) -> bool:

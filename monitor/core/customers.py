@@ -96,8 +96,13 @@ class Customers:
             self._remember(transition)
         return told
 
-    def report_loss(self, partition: str, lost: int, at: float) -> list[Transition]:
-        """Messages are gone unread: a coverage incident for each customer, any of whom may have been in them."""
+    def report_loss(self, partition: str, lost: int, newest_at: float) -> list[Transition]:
+        """Messages are gone unread: a coverage incident for each customer, any of whom may have been in them.
+
+        It is dated by the hour that deciders have come to, or before any look by the newest record's.
+        """
+        looks = self._looks
+        at = looks.next_at - HOUR if looks.begun and looks.next_at is not None else newest_at
         told = [
             transition
             for name in sorted(self._customers)

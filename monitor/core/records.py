@@ -253,6 +253,8 @@ class Mark(Record, frozen=True):
     """The reader's clock."""
     losses: tuple[Loss, ...] = ()
     """What was lost, here and further up."""
+    made_by: str = ""
+    """Names its reader's configuration, hash key included: with another, ids have other hashes and nothing joins."""
 
 
 # ---------------------------------------------------------------------------------------------------------- decisions

@@ -189,14 +189,19 @@ class Desk:
         return told
 
     def grow(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:
-        """More of what an open incident is about: told as an update, or as a new incident if none is open."""
+        """More of what an incident is about: told each time, as an update while it is open, else as firing."""
         incident = self.standing(kind, slice_)
-        if incident is None or incident.state != State.FIRING:
+        if incident is None:
             return self.condition(kind, slice_, condition, at)
+        action = self.book.signal(incident, Signal.ALARM, at)
         incident.last = replace(
-            incident.last, at=at, state=IncidentState.UPDATED, evidence=condition.evidence, summary=condition.summary
+            incident.last,
+            at=at,
+            state=IncidentState.UPDATED if action == Action.JOIN else IncidentState.FIRING,
+            evidence=condition.evidence,
+            reason=condition.reason.value,
+            summary=condition.summary,
         )
-        self.book.touch(incident)
         return incident.last
 
     def standing(self, kind: IncidentKind, slice_: Slice) -> Incident | None:

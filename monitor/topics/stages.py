@@ -31,10 +31,10 @@ from monitor.decoders import decoder_for, mapping_name
 from monitor.ending import TooManyRejected
 from monitor.results import write_results
 from monitor.serving import Served, empty_snapshot, serve, tell
-from monitor.topics.opening import open_consumer, open_producer
+from monitor.topics.opening import KAFKA, Connections
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.roles import DecideRole, Members, RouteRole, ScoreRole
-from monitor.topics.workers import DecideWorker, RouteWorker, ScoreWorker, Topics
+from monitor.topics.workers import FOREIGN, DecideWorker, RouteWorker, ScoreWorker, Topics
 from monitor.topics.workers import TooManyRejected as Rejecting
 
 WAIT_SECONDS = 0.1
@@ -50,9 +50,18 @@ Role = RouteRole | ScoreRole | DecideRole
 class Stages:
     """One process: its roles, and what is shown of them."""
 
-    def __init__(self, settings: Settings, stages: Sequence[str], log: FilteringBoundLogger, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stages: Sequence[str],
+        log: FilteringBoundLogger,
+        scorer: Scorer,
+        *,
+        connect: Connections = KAFKA,
+    ) -> None:
         """Connects; raises LogRefused and LogUnreachable."""
         self._settings = settings
+        self._connect = connect
         self._log = log
         self._scorer = scorer
         self._core = pipeline_settings(settings)
@@ -64,14 +73,15 @@ class Stages:
         self._started_at = self._durable_at = time.time()
         self._parity_failures = failures(parity(scorer))
         self._unreachable = False
+        self._foreign_told = False
         self._shown: set[Partition] = set()
         self.roles: list[Role] = []
         names = settings.kafka.topics
-        self._producer: LogProducer = open_producer(settings)
+        self._producer: LogProducer = connect.producer(settings)
         with ExitStack() as undo:
             undo.callback(self.close)
             needed = sorted({getattr(names, name) for stage in stages for name in NEEDED[stage]})
-            self._topics = Topics(names, self._producer, needed)
+            self._topics = Topics(names, self._producer, needed, self._fingerprint[:16])
             for stage in stages:
                 self.roles.append(self._open_role(stage))
             undo.pop_all()
@@ -81,15 +91,15 @@ class Stages:
         match stage:
             case "route":
                 inputs = (*settings.input.transcripts, *settings.input.references)
-                routes = Members("route", open_consumer(settings, "route", inputs), self._route_worker, log)
+                routes = Members("route", self._connect.consumer(settings, "route", inputs), self._route_worker, log)
                 return RouteRole(routes, self._producer, inputs)
             case "score":
                 topics = (settings.kafka.topics.pairs,)
-                scores = Members("score", open_consumer(settings, "score", topics), self._score_worker, log)
+                scores = Members("score", self._connect.consumer(settings, "score", topics), self._score_worker, log)
                 return ScoreRole(scores, self._producer, log)
             case _:
                 topics = (settings.kafka.topics.outcomes,)
-                decides = Members("decide", open_consumer(settings, "decide", topics), self._decide_worker, log)
+                decides = Members("decide", self._connect.consumer(settings, "decide", topics), self._decide_worker, log)
                 return DecideRole(decides, log)
 
     # --------------------------------------------------------------------------------------------------------- workers
@@ -178,6 +188,10 @@ class Stages:
                 self._counters.count(f"input_lost_records_total{{{labels}}}", lost)
         self._unreachable = False
         self._durable_at = time.time()
+        if FOREIGN in self._counters.values and not self._foreign_told:
+            self._foreign_told = True
+            reason = "agents of another hash key, dimensions or profiles write to the same topics: ids do not join"
+            self._log.error("foreign_agents", topic=self._settings.kafka.topics.pairs, reason=reason)
 
     @property
     def ready(self) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from zlib import crc32
 
+from msgspec.structs import replace
+
 from monitor.adapters.kafka.port import LogProducer, LogRecord, RecordRefused
 from monitor.adapters.wire import encode_pointer, encode_review, encode_transition
 from monitor.adapters.wire.entries import EntryRefused, decode_entry, decode_pair, encode_entry, encode_pair
@@ -34,6 +36,9 @@ MARK_SECONDS = 20.0
 """An idle reader says so this often, a third of what makes it stale; one whose event time moves, at every look."""
 MARK_EVENT_SECONDS = 60.0
 
+FOREIGN = 'log_records_total{topic="pairs",outcome="foreign"}'
+"""Marks of a ROUTE with another configuration than this SCORE's."""
+
 RoutedTo = tuple[str, int, bytes | None, bytes]
 """Topic, partition, key and value of one record to send."""
 
@@ -45,8 +50,9 @@ class TooManyRejected(Exception):
 class Topics:
     """The topics between stages, with their partitions as they were when we started."""
 
-    def __init__(self, names: KafkaTopics, producer: LogProducer, needed: Sequence[str]) -> None:
-        """Raises LogRefused if one that is needed does not exist."""
+    def __init__(self, names: KafkaTopics, producer: LogProducer, needed: Sequence[str], made_by: str = "") -> None:
+        """`made_by` names our configuration. Raises LogRefused if a topic that is needed does not exist."""
+        self.made_by = made_by
         self.names = names
         self.partitions = {topic: producer.partitions(topic) for topic in needed}
 
@@ -194,6 +200,7 @@ class RouteWorker:
     def mark(self, *, of: int, current: bool) -> None:
         """Tell everybody downstream how far this partition is, if it is news."""
         mark = self._stage.mark(of=of, current=current, at=time.time())
+        mark = replace(mark, made_by=self._topics.made_by)
         if self._timer.due(mark):
             self._to_send += self._topics.everywhere(self._topics.names.pairs, encode_pair(mark, self._dimensions))
 
@@ -250,6 +257,8 @@ class ScoreWorker:
                 self._counters.count('log_records_total{topic="pairs",outcome="refused"}')
                 continue
             if isinstance(entry, Mark):
+                if entry.made_by != self._topics.made_by:
+                    self._counters.count(FOREIGN)
                 self._write(self.stage.feed_mark(entry, record.offset))
                 continue
             scored = self.stage.feed(entry, record.offset)

@@ -190,7 +190,7 @@ def test_a_crash_of_ours_says_nothing_of_what_was_read(birds: Aviary, tmp_path: 
     """Tracebacks print messages and locals: transcripts. Ours print a type and a place."""
     program = (
         "import sys\nimport monitor.core.pipeline as pipeline\n"
-        "def fail(self, kind, message, clipped=()):\n    secret = message.text\n    raise ValueError(secret)\n"
+        "def fail(self, kind, message, *rest):\n    secret = message.text\n    raise ValueError(secret)\n"
         "pipeline.Pipeline.feed = fail\n"
         "from monitor.cli import main\nmain()"
     )

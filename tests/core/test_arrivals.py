@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.arrivals import STALE_SECONDS, Arrivals
-from monitor.core.records import Mark, Origin
+from monitor.core.arrivals import LOSSES_MAX, STALE_SECONDS, Arrivals
+from monitor.core.records import Loss, Mark, Origin
 from tests.builders import DAY, HOUR, MARCH_2
 
 Documents = dict[tuple[str, str], bytes]
@@ -27,7 +27,7 @@ def mark(
     reached_at: float | None = None,
     current: bool = False,
     at: float = 0.0,
-    losses: Sequence[tuple[str, int]] = (),
+    losses: Sequence[Loss] = (),
 ) -> Mark:
     return Mark(upstream=upstream, of=of, reached_at=reached_at, current=current, at=at, losses=tuple(losses))
 
@@ -38,8 +38,10 @@ def progress(arrivals: Arrivals) -> tuple[float | None, float | None]:
 
 def save(arrivals: Arrivals, documents: Documents) -> None:
     for change in arrivals.changes():
-        assert change.value is not None, "nothing of this is ever forgotten"
-        documents[change.table, change.key] = change.value
+        if change.value is None:
+            documents.pop((change.table, change.key), None)
+        else:
+            documents[change.table, change.key] = change.value
 
 
 def restored(documents: Documents, expected: int = 1) -> Arrivals:
@@ -200,27 +202,45 @@ def test_who_is_far_ahead_is_named_only_while_somebody_is_behind() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- losses
 def test_losses_are_told_once() -> None:
-    """Every mark says the sum so far: an operator is to be told what is new of it, also after a restart."""
+    """Every mark says all of them again: an operator is to be told what is new of it, also after a restart."""
     arrivals, documents = Arrivals(), Documents()
-    assert arrivals.mark(mark(losses=[("transcripts-0", 7)])) == {"transcripts-0": 7}
-    assert arrivals.mark(mark(losses=[("transcripts-0", 7)])) == {}
+    assert arrivals.mark(mark(losses=[("transcripts-0", 40, 7)])) == {"transcripts-0": 7}
+    assert arrivals.mark(mark(losses=[("transcripts-0", 40, 7)])) == {}
     save(arrivals, documents)
     again = restored(documents)
-    assert again.mark(mark(losses=[("transcripts-0", 9), ("transcripts-1", 1)])) == {
-        "transcripts-0": 2,
-        "transcripts-1": 1,
-    }
-    assert again.mark(mark(losses=[("transcripts-0", 3)])) == {}, "a mark from before, sent again"
-    assert again.losses == (("transcripts-0", 9), ("transcripts-1", 1))
+    more = [("transcripts-0", 40, 7), ("transcripts-0", 90, 2), ("transcripts-1", 0, 1)]
+    assert again.mark(mark(losses=more)) == {"transcripts-0": 2, "transcripts-1": 1}
+    assert again.mark(mark(losses=more[:1])) == {}, "a mark from before, sent again"
+    assert list(again.losses) == more
 
 
-def test_a_stage_s_own_losses_add_up_and_go_on_with_those_from_further_up() -> None:
+def test_the_same_gap_found_by_another_reader_is_no_news() -> None:
+    """Who lost its state reads from where retention left off, and finds the gap that was told already."""
+    arrivals = Arrivals()
+    assert arrivals.lose("transcripts-0", 40, 7) == 7
+    assert arrivals.mark(mark("another", losses=[("transcripts-0", 40, 7)])) == {}
+    assert arrivals.mark(mark("another", losses=[("transcripts-0", 40, 9)])) == {"transcripts-0": 2}, "it grew"
+
+
+def test_a_stage_s_own_losses_go_on_with_those_from_further_up() -> None:
     """DECIDE learns of what SCORE and ROUTE lost by one mark."""
     arrivals = Arrivals()
-    arrivals.mark(mark(losses=[("transcripts-0", 7)]))
-    arrivals.lose("pairs-0", 3)
-    arrivals.lose("pairs-0", 2)
-    assert arrivals.losses == (("pairs-0", 5), ("transcripts-0", 7))
+    arrivals.mark(mark(losses=[("transcripts-0", 40, 7)]))
+    arrivals.lose("pairs-0", 0, 3)
+    arrivals.lose("pairs-0", 5, 2)
+    assert arrivals.losses == (("pairs-0", 0, 3), ("pairs-0", 5, 2), ("transcripts-0", 40, 7))
+
+
+def test_of_many_losses_the_last_are_remembered_and_none_is_told_twice() -> None:
+    """A partition that loses records each hour must not make marks grow for ever."""
+    arrivals, documents = Arrivals(), Documents()
+    gaps = [("transcripts-0", 100 * number, 1) for number in range(30)]
+    told = [arrivals.mark(mark(losses=gaps[max(0, number - LOSSES_MAX + 1) : number + 1])) for number in range(30)]
+    assert told == [{"transcripts-0": 1}] * 30
+    save(arrivals, documents)
+    for one in (arrivals, restored(documents)):
+        assert list(one.losses) == gaps[-LOSSES_MAX:]
+        assert one.mark(mark(losses=gaps[-LOSSES_MAX - 5 : -5])) == {}, "marks from before, sent again"
 
 
 def test_a_clock_that_was_wrong_once_makes_nobody_stale_for_good() -> None:
@@ -245,7 +265,7 @@ MARKS = st.builds(
     reached_at=st.none() | INSTANTS,
     current=st.booleans(),
     at=st.integers(0, 300).map(float),
-    losses=st.lists(st.tuples(st.sampled_from(["x", "y"]), st.integers(0, 9)), max_size=2),
+    losses=st.lists(st.tuples(st.sampled_from(["x", "y"]), st.integers(0, 20), st.integers(1, 9)), max_size=4),
 )
 EVENTS = st.lists(st.one_of(NOTES, MARKS), max_size=25)
 

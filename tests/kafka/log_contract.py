@@ -125,6 +125,8 @@ def fill(world: World, topic: str, records: int, partition: int = 0) -> None:
 class Member:
     """A member of a group, in its own thread, which owns the consumer. It begins what comes, from the first record."""
 
+    wait_seconds = 0.1
+
     def __init__(self, make: Callable[[], LogConsumer], *, begins: bool = True, commits: bool = False) -> None:
         self.mine: set[Partition] = set()
         self.changes: list[Change] = []
@@ -167,7 +169,7 @@ class Member:
             consumer.close()
 
     def _turn(self, consumer: LogConsumer) -> None:
-        found = consumer.poll(100, 0.1)
+        found = consumer.poll(100, self.wait_seconds)
         for change in consumer.changes():
             self.changes.append(change)
             if not change.assigned:

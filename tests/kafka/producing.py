@@ -106,6 +106,11 @@ def in_order(traffic: Traffic) -> list[Sent]:
     return [sent for _, sent in sorted(both, key=lambda pair: pair[0])]
 
 
+def traffic_of(lines: Sequence[Sent]) -> Traffic:
+    """The other way round."""
+    return Traffic(*([line for kind, line in lines if kind == each] for each in (TRANSCRIPTS, REFERENCES)))
+
+
 def parts(lines: Sequence[Sent], number: int) -> list[Sequence[Sent]]:
     """As many parts of about one size."""
     bounds = [round(len(lines) * index / number) for index in range(number + 1)]

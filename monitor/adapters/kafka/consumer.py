@@ -20,6 +20,7 @@ from kafka.structs import MemberState
 
 from monitor.adapters.kafka import codecs, poison
 from monitor.adapters.kafka.inquiries import Inquiries
+from monitor.adapters.kafka.opening import opened
 from monitor.adapters.kafka.port import Change, LogProblem, LogRecord, LogRefused, LogUnreachable, Partition, TopicFacts
 from monitor.adapters.kafka.probe import Probe
 from monitor.adapters.kafka.verdicts import refusal, unreachable
@@ -46,13 +47,15 @@ STEP_SECONDS = 0.1
 an idle member takes twice the CPU (0.3 % of a core); at double, a new partition waits twice as long to be begun."""
 
 JOIN_SECONDS_MAX = 3.0
-"""How much longer than asked `poll` may take while it joins the group; then another member is late, as one is that loads its
-state. At half, a group with such members joins again and again; at double, flushing and committing of what was read
-before wait as long."""
+"""How much longer than asked `poll` may take while it joins the group; after that another member is late, perhaps as it
+loads its state. At half, a group with such members joins again and again; at double, flushing and committing of what
+was read before wait as long."""
+
+LOOK_SECONDS = 1.0
+"""Under load, identities are compared this often; that costs nothing but is wanted less often than records."""
 
 PULSE_SECONDS = 5.0
-"""An idle member asks for a sign of life this often: it is the resolution of `reachable_at`, and how soon a member that
-was replaced by another of its name notices."""
+"""An idle member with a name (`group_instance_id`) notices this late that another took it."""
 
 _NOTHING: Mapping[Partition, Sequence[LogRecord]] = MappingProxyType({})
 
@@ -93,9 +96,9 @@ class KafkaLogConsumer:
         self._failures = poison.Failures()
         self._identities: dict[str, object] = {}
         self._refused: LogRefused | None = None
-        self._reachable_at: float | None = None
+        self._named = group_instance_id is not None
+        self._look_at = 0.0
         self._pulse_at = time.monotonic() + PULSE_SECONDS
-        self._pulse_pending = False
         self._inquiries = Inquiries(self._options, ask_seconds=ask_seconds)
         try:
             membership: dict[str, object] = {
@@ -105,10 +108,10 @@ class KafkaLogConsumer:
                 "heartbeat_interval_ms": round(min(heartbeat_seconds, session_timeout_seconds / 3) * 1000),
                 "partition_assignment_strategy": list(assignors),
             }
-            self._kafka = KafkaConsumer(**{**self._options, **membership})
+            self._kafka: KafkaConsumer = opened(KafkaConsumer, {**self._options, **membership})
         except errors.KafkaError as error:
             raise self._refusal(error) or self._unreachable("connecting", error) from None
-        self._answered()
+        self._reachable_at = time.monotonic()
         self._kafka.subscribe(self._topics, listener=_Listener(self))
 
     # ---------------------------------------------------------------------------------------------------------- reading
@@ -122,8 +125,10 @@ class KafkaLogConsumer:
             now = time.monotonic()
             if found:
                 self._reachable_at = now
+            if not found or now >= self._look_at:
+                self._look_around(now)
+            if found:
                 return found
-            self._look_around(now)
             if self._changes:
                 deadline = min(deadline, now)
             left = deadline - now
@@ -214,7 +219,8 @@ class KafkaLogConsumer:
 
     @property
     def reachable_at(self) -> float | None:
-        return self._reachable_at
+        """Members that have nothing to read still get answers to their heartbeats."""
+        return max(self._reachable_at, float(self._kafka._coordinator.heartbeat.last_receive))
 
     def close(self) -> None:
         with suppress(errors.KafkaError):
@@ -265,32 +271,20 @@ class KafkaLogConsumer:
         return True
 
     def _look_around(self, now: float) -> None:
+        self._look_at = now + LOOK_SECONDS
         self._compare_identities()
-        if now < self._pulse_at or self._pulse_pending:
+        if now < self._pulse_at:
             return
         self._pulse_at = now + PULSE_SECONDS
-        if self._reachable_at is not None and now - self._reachable_at < PULSE_SECONDS:
-            return
-        with suppress(errors.KafkaError):
-            self._ask_for_life()
-
-    def _ask_for_life(self) -> None:
-        """A commit of what is committed already changes nothing and also tells whether another member took our name."""
         floors = {mine: floor for mine, floor in self._floors.items() if mine in self._assigned}
-        if floors:
-            self._pulse_pending = True
-            self._kafka.commit_async(floors, callback=self._pulsed)
-            return
-        any_partition = next(iter(self._assigned), TopicPartition(self._topics[0], 0))
-        with suppress(LogUnreachable):
-            self._offsets([Partition(*any_partition)], first=False, timeout_ms=round(STEP_SECONDS * 1000))
+        if self._named and floors:
+            # Of what is committed already: it changes nothing, and tells whether another member took our name.
+            with suppress(errors.KafkaError):
+                self._kafka.commit_async(floors, callback=self._pulsed)
 
     def _pulsed(self, _floors: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """kafka-python calls this inside poll, on our thread."""
-        self._pulse_pending = False
-        if not isinstance(answer, BaseException):
-            self._answered()
-        elif isinstance(answer, errors.KafkaError):
+        if isinstance(answer, errors.KafkaError):
             self._refuse_if_final(answer)
 
     # ------------------------------------------------------------------------------------- reading, if something is not

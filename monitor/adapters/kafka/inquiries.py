@@ -10,6 +10,7 @@ from uuid import UUID
 from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from monitor.adapters.kafka.opening import opened
 from monitor.adapters.kafka.port import LogRefused, TopicFacts
 from monitor.adapters.kafka.verdicts import refusal, unreachable
 
@@ -69,7 +70,7 @@ class Inquiries:
         while True:
             try:
                 if self._admin is None:
-                    self._admin = KafkaAdminClient(**self._options)
+                    self._admin = opened(KafkaAdminClient, self._options)
                 return question(self._admin)
             except errors.KafkaError as error:
                 refused = refusal(error, topic)

@@ -1,8 +1,8 @@
 """Decides what a log is to the agent: partitions read in order from where the state says, and durable appending.
 
-One contract suite (tests/kafka/log_contract.py) holds three implementations to it: one in memory, kafka-python
-(`consumer`, `producer`) and confluent-kafka (`fast`). What a broker or a network does is never an exception from `poll`:
-it is an empty answer, and shows in `reachable_at`.
+One contract suite (tests/kafka/log_contract.py) holds three implementations to it: by kafka-python (`consumer` and
+`producer`), by confluent-kafka (`fast`), and in memory for tests. What a broker or a network does is never an exception
+from `poll`: it is an empty answer, and shows in `reachable_at`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class LogConsumer(Protocol):
         """What is there now, at most about `records_max`, waiting at most `wait_seconds`; in offset order.
 
         Of a newly assigned partition nothing comes before `begin` was called for it; of one that went, nothing comes
-        any more. Never raises for what brokers and networks do. LogRefused when trying again cannot help: a member
+        any more. Returns as soon as there are records or changes; later than asked only while it joins the group (at
+        most 3 s). Never raises for what brokers and networks do. LogRefused when trying again cannot help: a member
         fenced by another of the same name, a partition truncated below our position, authorization withdrawn.
         """
 
@@ -96,7 +97,9 @@ class LogConsumer(Protocol):
         """Read this assigned partition from `offset` on, or from its first record (None); also resumes it."""
 
     def hold(self, partitions: Sequence[Partition]) -> None:
-        """Give nothing of these partitions for now; heartbeats go on. Partitions not assigned are ignored."""
+        """Give nothing of these partitions for now; heartbeats go on. It lasts until `go_on`, `begin`, or the partition
+        goes. Partitions not assigned, or not begun, are ignored.
+        """
 
     def go_on(self, partitions: Sequence[Partition]) -> None:
         """End `hold`; goes on at the position where it was."""
@@ -146,13 +149,16 @@ class LogProducer(Protocol):
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Queue one record (None: a tombstone). RecordRefused at once if it is larger than the topic takes."""
+        """Queue one record (None: a tombstone). RecordRefused at once if it is larger than the topic takes; that
+        touches no other record. LogUnreachable and LogRefused as `flush`: all since the last flush is unknown.
+        """
 
     def flush(self, wait_seconds: float) -> None:
         """Return once everything sent is acknowledged by all in-sync replicas.
 
         LogUnreachable if that was not so in time: everything sent since the last successful flush is then *unknown*,
-        the producer has let go of it, and the caller sends all of it again, in the same order.
+        the producer has let go of it, and the caller sends all of it again, in the same order. LogRefused likewise, if
+        sending again cannot help.
         """
 
     def partitions(self, topic: str) -> int:

@@ -10,6 +10,7 @@ from typing import Self
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from monitor.adapters.kafka import poison
+from monitor.adapters.kafka.opening import opened
 from monitor.adapters.kafka.port import Partition
 from monitor.adapters.kafka.verdicts import unreachable
 
@@ -22,7 +23,9 @@ class Probe:
         self._wait_ms = wait_ms
         self._partition = TopicPartition(*partition)
         try:
-            self._kafka = KafkaConsumer(**{**options, "group_id": None, "bootstrap_timeout_ms": wait_ms})
+            self._kafka: KafkaConsumer = opened(
+                KafkaConsumer, {**options, "group_id": None, "bootstrap_timeout_ms": wait_ms}
+            )
         except errors.KafkaError as error:
             raise unreachable(f"searching a bad batch of {partition}", self._servers, error) from None
         self._kafka.assign([self._partition])

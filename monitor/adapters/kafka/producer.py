@@ -1,6 +1,6 @@
 """Decides how records are appended with kafka-python so that a failure leaves no hole: in order, or all once more.
 
-An idempotent producer of kafka-python that loses one batch (refused, sequence lost) goes on with those behind it. Its
+An idempotent producer of kafka-python that loses a batch may go on with those behind it (a new epoch: KIP-360). Its
 readers tell what they have by position, and would take the lost batch, sent again later, for one they have seen. So the
 first failure stops the producer where it fails, in its own thread; `flush` tells, and the next `send` makes a new one.
 """
@@ -16,6 +16,7 @@ from kafka import KafkaProducer, errors
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from monitor.adapters.kafka.inquiries import Inquiries
+from monitor.adapters.kafka.opening import opened
 from monitor.adapters.kafka.port import LogRefused, LogUnreachable, RecordRefused
 from monitor.adapters.kafka.verdicts import refusal, unreachable
 
@@ -56,7 +57,9 @@ _HEADER_BYTES_MAX = 10
 class KafkaLogProducer:
     """`LogProducer` by kafka-python; connects when first needed."""
 
-    def __init__(self, options: Mapping[str, object], *, client_id: str | None = None, ask_seconds: float = 5.0) -> None:
+    def __init__(
+        self, options: Mapping[str, object], *, client_id: str | None = None, ask_seconds: float = 5.0
+    ) -> None:
         """`options`: how to connect (`connection`); they win over WRITING. `ask_seconds`: the longest wait for an
         answer but that of `flush`, which is told how long.
         """
@@ -87,8 +90,8 @@ class KafkaLogProducer:
             if self._life is None:
                 self._life = _Life(self._options)
             self._life.send(topic, partition, key, value, headers)
-        except (errors.KafkaError, ValueError) as error:
-            raise self._let_go(topic, error) from None
+        except (errors.KafkaError, ValueError) as error:  # ValueError: a partition that it does not know, or not yet
+            raise self._let_go(f"{topic}-{partition}", error) from None
 
     def flush(self, wait_seconds: float) -> None:
         if self._life is None:
@@ -139,7 +142,7 @@ class _Life:
     def __init__(self, options: Mapping[str, object]) -> None:
         self.failure: BaseException | None = None
         self._waiting = False
-        self._kafka = KafkaProducer(**options)
+        self._kafka: KafkaProducer = opened(KafkaProducer, options)
 
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
