@@ -149,6 +149,7 @@ class Agent:
         """Until the input is at its end or `stop` is set; what was read is durable on return."""
         while not stop.is_set():
             lines = self._source.poll(LINES_AT_ONCE)
+            self._note_passed_over()
             for line in lines:
                 self.feed(line)
             self._note_problems()
@@ -199,8 +200,9 @@ class Agent:
         self._tell(effects)
 
     def _tell(self, effects: Effects) -> None:
-        """Say in the log, and to whoever listens, what was decided."""
-        tell(self._log, effects.transitions)
+        """Say in the log, and to whoever listens, what was decided; but not what was told before a state was lost."""
+        if self._topics is None or self._topics.past_floor(self._store.offsets()):
+            tell(self._log, effects.transitions)
         if self._on_effects is not None:
             self._on_effects(effects)
 
@@ -283,6 +285,12 @@ class Agent:
         self._positions[problem.source] = max(self._positions.get(problem.source, 0), behind)
         self._lines_open += 1
         self._write_down(self.pipeline.lose(name, problem.position, problem.lost_records, time.time()))
+
+    def _note_passed_over(self) -> None:
+        """What need not be read counts when it is weighed how much is rejected."""
+        if self._topics is not None and self._guard is not None:
+            for read in self._topics.read():
+                self._guard.pass_over(read.passed_over, time.monotonic())
 
     def _note_progress(self) -> None:
         """How far each partition of a topic is: who is at its end waits for nobody, who is far ahead is held."""

@@ -22,6 +22,7 @@ from monitor.core.pairing import Emission, Scoring
 from monitor.core.pairing_port import PairTable
 from monitor.core.pipeline import PipelineSettings, joiner_of, router_of
 from monitor.core.records import (
+    Counts,
     Kind,
     Mark,
     Missing,
@@ -30,6 +31,7 @@ from monitor.core.records import (
     Record,
     Rejected,
     Review,
+    Score,
     Tombstone,
     Transition,
 )
@@ -131,8 +133,41 @@ class ScoredEntry(msgspec.Struct):
     """The original message is a reject after all: two tenants use its id."""
 
 
+class Quiet(Counters):
+    """Counts for the process, but for what is made again from the log: it was counted when it came."""
+
+    def __init__(self, counters: Counters) -> None:
+        super().__init__()
+        self._counters = counters
+        self.quiet = False
+
+    def count(self, series: str, amount: int = 1) -> None:
+        if not self.quiet:
+            self._counters.count(series, amount)
+
+
+class Resting:
+    """A scorer that rests while nobody will hear of its scores."""
+
+    NOTHING = Score(
+        counts=Counts(hits=0, substitutions=0, deletions=0, insertions=0), strict_errors=0, strict_words=0, profile=""
+    )
+
+    def __init__(self, scorer: Scoring) -> None:
+        self._scorer = scorer
+        self.aligner = scorer.aligner
+        self.resting = False
+
+    def score(self, hypothesis: str, reference: str, language: str | None) -> Score:
+        return self.NOTHING if self.resting else self._scorer.score(hypothesis, reference, language)
+
+
 class ScoreStage:
-    """One partition of the pairs log."""
+    """One partition of the pairs log.
+
+    A state that is made again from the log is quiet up to the group's floor: everything before it was told to DECIDE
+    and counted when it came, and only what is held matters now.
+    """
 
     def __init__(
         self,
@@ -148,14 +183,29 @@ class ScoreStage:
         self._upstream = upstream
         self._of = of
         self._lateness_seconds = settings.lateness_seconds
-        self._counters = counters
+        self._counters = Quiet(counters)
+        self._scorer = Resting(scorer)
+        self._quiet_until = 0
         self._arrivals = Arrivals()
         everything = SamplingSettings(pending_max=max(1, settings.sampling.pending_max // of))
         self._sampler = Sampler(everything, key, settings.ttl_seconds, settings.lateness_seconds)
-        self._joiner = joiner_of(replace(settings, sampling=everything), table, scorer, self._sampler, counters)
+        self._joiner = joiner_of(
+            replace(settings, sampling=everything), table, self._scorer, self._sampler, self._counters
+        )
+
+    def be_quiet_until(self, offset: int) -> None:
+        """Records before this offset led to entries that were sent already."""
+        self._quiet_until = offset
+        self._hush(0)
+
+    def _hush(self, offset: int) -> None:
+        quiet = offset < self._quiet_until
+        self._counters.quiet = self._scorer.resting = quiet
 
     def feed(self, entry: PairEntry, offset: int) -> ScoredEntry:
         """Take in one routed record; `offset` is its place in this partition."""
+        if self._scorer.resting:
+            self._hush(offset)
         if not self._arrivals.is_new(entry.origin):
             self._counters.count('log_records_total{topic="pairs",outcome="repeated"}')
             return ScoredEntry()
@@ -167,11 +217,13 @@ class ScoreStage:
         rejected = None
         if joined.conflict:
             self._counters.count('records_rejected_total{topic="transcript",reason="id_conflict"}')
-            rejected = Rejected(reason=Reason("id_conflict"), digest=entry.sha256)
+            rejected = None if self._scorer.resting else Rejected(reason=Reason("id_conflict"), digest=entry.sha256)
         return ScoredEntry(list(self._entries(joined.emissions, offset)), rejected)
 
     def feed_mark(self, mark: Mark, offset: int) -> ScoredEntry:
         """An input partition has come this far."""
+        if self._scorer.resting:
+            self._hush(offset)
         self._arrivals.mark(mark)
         watermark = self.watermark
         if watermark is None:
@@ -183,6 +235,8 @@ class ScoreStage:
 
     def _entries(self, emissions: Iterable[Emission | Missing], offset: int) -> Iterator[OutcomeEntry]:
         for part, emission in enumerate(emissions):
+            if self._scorer.resting:
+                continue
             yield OutcomeEntry(origin=Origin(upstream=self._upstream, offset=offset, part=part), emission=emission)
 
     def mark(self, at: float) -> Mark:

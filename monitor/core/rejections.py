@@ -27,21 +27,29 @@ class RejectionGuard:
         >>> any(guard.note(True, 0.0) for _ in range(499)), guard.note(True, 0.0)
         (False, True)
         """
-        second = int(now)
-        if self._seconds and self._seconds[-1][0] >= second:
-            last, messages, bad = self._seconds.pop()
-            self._seconds.append((last, messages + 1, bad + rejected))
-        else:
-            self._seconds.append((second, 1, int(rejected)))
-        self.messages += 1
-        self.rejected += rejected
-        self._forget(self._seconds[-1][0])
+        self._count(1, int(rejected), now)
         return self.messages >= MESSAGES_MIN and self.rejected >= SHARE * self.messages
+
+    def pass_over(self, messages: int, now: float) -> None:
+        """Count messages that nobody had to read: they are most of the traffic, and none of them was rejected."""
+        if messages:
+            self._count(messages, 0, now)
 
     def suspicious(self, now: float) -> bool:
         """Whether at least half of the last minute was rejected: at most a minute passes before this is settled."""
         self._forget(int(now))
         return self.rejected >= SUSPICIOUS_MIN and self.rejected >= SHARE * self.messages
+
+    def _count(self, messages: int, rejected: int, now: float) -> None:
+        second = int(now)
+        if self._seconds and self._seconds[-1][0] >= second:
+            last, before, bad = self._seconds.pop()
+            self._seconds.append((last, before + messages, bad + rejected))
+        else:
+            self._seconds.append((second, messages, rejected))
+        self.messages += messages
+        self.rejected += rejected
+        self._forget(self._seconds[-1][0])
 
     def _forget(self, second: int) -> None:
         while self._seconds and self._seconds[0][0] <= second - WINDOW_SECONDS:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from monitor.adapters.kafka.connection import check_reachable, client_options, read_connection
 from monitor.adapters.kafka.consumer import KafkaLogConsumer
@@ -43,6 +44,16 @@ def open_producer(settings: Settings) -> LogProducer:
     connection = read_connection(settings.kafka)
     check_reachable(connection)
     return KafkaLogProducer(client_options(connection), client_id=_client_id("producer"))
+
+
+class Connections(NamedTuple):
+    """How a process of some stages becomes a member, and what it writes with."""
+
+    consumer: Callable[[Settings, str, Sequence[str]], LogConsumer]
+    producer: Callable[[Settings], LogProducer]
+
+
+KAFKA = Connections(open_consumer, open_producer)
 
 
 def _client_id(role: str) -> str:

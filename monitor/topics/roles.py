@@ -70,6 +70,8 @@ class Members(Generic[W]):
         self._log = log
         self._opening: dict[Partition, tuple[float, float]] = {}
         """Assigned but not opened: (first tried at, try again at), monotonic."""
+        self._failing: set[Partition] = set()
+        """Assigned, and their disk could not be read or written at the last try."""
         self._floors: dict[Partition, int] = {}
         self._lost: list[tuple[str, int]] = []
         self._dirty: set[Partition] = set()
@@ -93,7 +95,11 @@ class Members(Generic[W]):
         for partition, records in polled.items():
             worker = self.workers.get(partition)
             if worker is not None and records:
-                worker.feed(records)
+                try:
+                    worker.feed(records)
+                except StorageFailed as failure:
+                    self.reopen(partition, failure)
+                    continue
                 self._dirty.add(partition)
                 self.followed.read(partition, records[-1].offset + 1)
                 taken += len(records)
@@ -111,6 +117,8 @@ class Members(Generic[W]):
                 floor = self.consumer.committed([partition]).get(partition)
                 worker = self._open_worker(partition, facts)
             except (LogUnreachable, StorageFailed) as failure:
+                if isinstance(failure, StorageFailed):
+                    self._failing.add(partition)
                 self._log.warning("partition_waits", partition=str(partition), reason=str(failure))
             except StateRefused:
                 if now - since > REFUSED_SECONDS_MAX:
@@ -122,6 +130,7 @@ class Members(Generic[W]):
 
     def _begin(self, partition: Partition, worker: W, floor: int | None) -> None:
         del self._opening[partition]
+        self._failing.discard(partition)
         self.workers[partition] = worker
         self._floors[partition] = floor or 0
         start = worker.start_at(floor)
@@ -133,6 +142,7 @@ class Members(Generic[W]):
 
     def _let_go(self, partition: Partition) -> None:
         self._opening.pop(partition, None)
+        self._failing.discard(partition)
         self.followed.stop(partition)
         self._dirty.discard(partition)
         worker = self.workers.pop(partition, None)
@@ -146,8 +156,10 @@ class Members(Generic[W]):
             worker.close()
         worker.state.close()
 
-    def reopen(self, partition: Partition) -> None:
+    def reopen(self, partition: Partition, failure: StorageFailed) -> None:
         """Its disk failed: drop what is in memory, and open it again when the disk can be written."""
+        self._log.error("storage_failed", partition=str(partition), reason=str(failure))
+        self._failing.add(partition)
         worker = self.workers.pop(partition)
         self.close_worker(worker)
         self.consumer.hold([partition])
@@ -203,6 +215,11 @@ class Members(Generic[W]):
         """Whether everything that was given to us is open and as far as it was before."""
         return not self._opening and self.behind_floor == 0
 
+    @property
+    def storage_ok(self) -> bool:
+        """Whether no partition waits for its disk."""
+        return not self._failing
+
     def close(self) -> None:
         for partition in list(self.workers):
             self._let_go(partition)
@@ -252,8 +269,8 @@ class RouteRole:
         for partition, worker in list(members.workers.items()):
             try:
                 worker.sent()
-            except StorageFailed:
-                members.reopen(partition)
+            except StorageFailed as failure:
+                members.reopen(partition, failure)
         members.commit_to_group()
 
     def _mark(self) -> None:
@@ -303,26 +320,37 @@ class ScoreRole:
             try:
                 worker.commit()
                 rotate_if_due(worker.state, self._rotated_at, self._log)
-            except StorageFailed:
-                members.reopen(partition)
+            except StorageFailed as failure:
+                members.reopen(partition, failure)
         self._send()
         members.commit_to_group()
 
     def _send(self) -> None:
-        workers = list(self.members.workers.values())
-        while workers:
+        members = self.members
+        waiting = list(members.workers)
+        while waiting:
             try:
-                left = [worker for worker in workers if not worker.send(self._producer)]
+                waiting = [partition for partition in waiting if not self._send_next(partition)]
                 self._producer.flush(FLUSH_SECONDS)
             except LogUnreachable:
                 self._unsent = True
-                for worker in self.members.workers.values():
+                for worker in members.workers.values():
                     worker.unsent()
                 raise
-            workers = left
         self._unsent = False
-        for worker in self.members.workers.values():
-            worker.sent()
+        for partition, worker in list(members.workers.items()):
+            try:
+                worker.sent()
+            except StorageFailed as failure:
+                members.reopen(partition, failure)
+
+    def _send_next(self, partition: Partition) -> bool:
+        """Whether that was all that this partition has to send now: of one whose disk fails, nothing more."""
+        try:
+            return self.members.workers[partition].send(self._producer)
+        except StorageFailed as failure:
+            self.members.reopen(partition, failure)
+            return True
 
 
 class DecideRole:
@@ -344,6 +372,6 @@ class DecideRole:
             try:
                 worker.commit()
                 rotate_if_due(worker.state, self._rotated_at, self._log)
-            except StorageFailed:
-                members.reopen(partition)
+            except StorageFailed as failure:
+                members.reopen(partition, failure)
         members.commit_to_group()

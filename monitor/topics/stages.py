@@ -81,6 +81,7 @@ class Stages:
         with ExitStack() as undo:
             undo.callback(self.close)
             needed = sorted({getattr(names, name) for stage in stages for name in NEEDED[stage]})
+            self._transcript_partitions = 1
             self._topics = Topics(names, self._producer, needed, self._fingerprint[:16])
             for stage in stages:
                 self.roles.append(self._open_role(stage))
@@ -91,6 +92,8 @@ class Stages:
         match stage:
             case "route":
                 inputs = (*settings.input.transcripts, *settings.input.references)
+                partitions = (self._producer.partitions(topic) for topic in settings.input.transcripts)
+                self._transcript_partitions = sum(partitions)
                 routes = Members("route", self._connect.consumer(settings, "route", inputs), self._route_worker, log)
                 return RouteRole(routes, self._producer, inputs)
             case "score":
@@ -99,7 +102,9 @@ class Stages:
                 return ScoreRole(scores, self._producer, log)
             case _:
                 topics = (settings.kafka.topics.outcomes,)
-                decides = Members("decide", self._connect.consumer(settings, "decide", topics), self._decide_worker, log)
+                decides = Members(
+                    "decide", self._connect.consumer(settings, "decide", topics), self._decide_worker, log
+                )
                 return DecideRole(decides, log)
 
     # --------------------------------------------------------------------------------------------------------- workers
@@ -109,7 +114,7 @@ class Stages:
     def _route_worker(self, partition: Partition, facts: TopicFacts) -> RouteWorker:
         state = self._state(partition, facts)
         kind = Kind.TRANSCRIPT if partition.topic in self._settings.input.transcripts else Kind.REFERENCE
-        stage = RouteStage(self._core, self._key, self._counters, state.upstream, facts.partitions)
+        stage = RouteStage(self._core, self._key, self._counters, state.upstream, self._transcript_partitions)
         return RouteWorker(
             state,
             stage,
@@ -133,14 +138,18 @@ class Stages:
 
     def _decide_worker(self, partition: Partition, facts: TopicFacts) -> DecideWorker:
         state = self._state(partition, facts)
-        return DecideWorker(
-            state,
-            DecideStage(self._core, self._counters),
-            folder=self._folder,
-            dimensions=self._settings.slices.names,
-            counters=self._counters,
-            tell=self._tell,
-        )
+        try:
+            return DecideWorker(
+                state,
+                DecideStage(self._core, self._counters),
+                folder=self._folder,
+                dimensions=self._settings.slices.names,
+                counters=self._counters,
+                tell=self._tell,
+            )
+        except BaseException:  # its folder cannot be written: the state must not be locked when it is tried again
+            state.close()
+            raise
 
     def _tell(self, told: Sequence[Transition]) -> None:
         tell(self._log, told)
@@ -256,7 +265,7 @@ class Stages:
         gauges: dict[str, float] = {
             "event_watermark_timestamp_seconds": self._watermark(),
             "checkpoint_last_success_timestamp_seconds": self._durable_at,
-            "storage_ok": 1.0,
+            "storage_ok": float(all(role.members.storage_ok for role in self.roles)),
             "normalizer_parity_failures": float(self._parity_failures),
             "broker_reachable": float(
                 not self._unreachable and all(role.members.followed.reachable for role in self.roles)

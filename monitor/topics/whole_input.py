@@ -32,6 +32,7 @@ class Read(NamedTuple):
 
     source: str
     next_position: int
+    passed_over: int
     event_at: float | None
     """Of the last message that was passed over."""
 
@@ -138,7 +139,8 @@ class TopicInput:
             lines.append(
                 Line(name, at, at + 1, kind, record.value, None, topic, at, record.key, record.headers, number)
             )
-        self._read.append(Read(name, end, None if skimmed is None else skimmed.event_at))
+        passed_over, event_at = (0, None) if skimmed is None else (skimmed.passed_over, skimmed.event_at)
+        self._read.append(Read(name, end, passed_over, event_at))
         self._followed.read(partition, end)
 
     def read(self) -> list[Read]:

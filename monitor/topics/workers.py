@@ -161,6 +161,7 @@ class RouteWorker:
         now = time.time()
         if self._may_skim:
             skimmed = skim(self._stage.router, self._kind, records, now)
+            self._guard.pass_over(skimmed.passed_over, time.monotonic())
             if skimmed.event_at is not None:
                 self._stage.note(skimmed.event_at)
             to_read = skimmed.records
@@ -245,8 +246,9 @@ class ScoreWorker:
         self._timer = MarkTimer()
         self.position: int | None = state.position
 
-    def start_at(self, _floor: int | None) -> int | None:
+    def start_at(self, floor: int | None) -> int | None:
         """Where the state says, or from the beginning: the log is what a lost state is made from."""
+        self.stage.be_quiet_until(floor or 0)
         return self.position
 
     def feed(self, records: Sequence[LogRecord]) -> None:
@@ -343,15 +345,21 @@ class DecideWorker:
         self._counters = counters
         self._tell = tell
         self.position: int | None = state.position
+        self._told_until = 0
         self.fresh = False
         """Nobody has ever read this partition, and shown anything of it."""
         self.folder = folder / str(state.partition)
         self._delivery = Delivery(state.store, self.folder, lengths_of(files), ("incidents",))
-        self._delivery.deliver()
+        try:
+            self._delivery.deliver()
+        except BaseException:
+            self._delivery.close()
+            raise
 
     def start_at(self, floor: int | None) -> int | None:
         """Where the state says, or from the beginning: the log is what a lost state is made from."""
         self.fresh = self.position is None and not floor
+        self._told_until = floor or 0
         return self.position
 
     def feed(self, records: Sequence[LogRecord]) -> None:
@@ -362,19 +370,21 @@ class DecideWorker:
                 self._counters.count('log_records_total{topic="outcomes",outcome="refused"}')
                 continue
             if isinstance(entry, Mark):
-                self._write(self.stage.feed_mark(entry))
+                self._write(self.stage.feed_mark(entry), record.offset)
             else:
                 self.stage.feed(entry)
         if records:
             self.position = records[-1].offset + 1
 
-    def _write(self, told: Sequence[Transition]) -> None:
+    def _write(self, told: Sequence[Transition], offset: int) -> None:
+        """A state that is made again from the log makes its file again, and wakes nobody for what was told before."""
         for transition in told:
             self.state.store.add_outbox("incidents", encode_transition(transition))
-        self._tell(told)
+        if offset >= self._told_until:
+            self._tell(told)
 
     def lose(self, position: int, lost: int) -> None:
-        self._write(self.stage.lose(str(self.state.partition), position, lost, time.time()))
+        self._write(self.stage.lose(str(self.state.partition), position, lost, time.time()), position)
         self.position = max(self.position or 0, position + lost)
 
     def commit(self) -> None:

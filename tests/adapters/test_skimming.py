@@ -56,11 +56,16 @@ def read_whole(kind: Kind, value: bytes | None) -> Message:
 
 def is_passed_over(by: Router, value: bytes | None) -> bool:
     seen = glance_at(value)
-    return seen is not None and by.passes_over(seen.id)
+    return seen is not None and rules_out(by, seen.id)
+
+
+def rules_out(by: Router, id_: str) -> bool:
+    coins = by.coins()
+    return coins is not None and coins[0](id_) >= coins[1]
 
 
 def some_id(by: Router, *, kept: bool) -> str:
-    return next(id_ for number in range(1000) if by.passes_over(id_ := f"u{number}") is not kept)
+    return next(id_ for number in range(1000) if rules_out(by, id_ := f"u{number}") is not kept)
 
 
 # --------------------------------------------------------------------------------------------------------- differential

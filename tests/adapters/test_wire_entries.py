@@ -58,7 +58,7 @@ MARKS = st.builds(
     reached_at=st.none() | INSTANTS,
     current=st.booleans(),
     at=INSTANTS,
-    losses=st.lists(st.tuples(WORDS, st.integers(1, 2**40)), max_size=3).map(tuple),
+    losses=st.lists(st.tuples(WORDS, st.integers(0, 2**40), st.integers(1, 2**40)), max_size=3).map(tuple),
 )
 ROUTED = st.one_of(
     st.builds(

@@ -16,10 +16,10 @@ from typing import NamedTuple, Self
 from kafka import errors
 from kafka.admin import MemberToRemove
 
-from tests.agent.processes import Running, Totals, counters, to_be_seen
+from tests.agent.processes import Running, Totals, counters, matched, slices, to_be_seen
 from tests.kafka.broker import Broker
 from tests.kafka.producing import REFERENCES, TRANSCRIPTS, Producing
-from tests.traffic import Traffic
+from tests.traffic import Traffic, recount
 
 PATIENCE_SECONDS = 60.0
 """How long agents may take to arrive at what was produced, on a machine that others use as well."""
@@ -119,10 +119,11 @@ class Agent:
         return self.running
 
     def stop(self) -> Running:
-        """SIGTERM; it must end in order."""
+        """SIGTERM; it must end in order, if it has got as far as to hear of it."""
         ended, self.running = self.now, None
         ended.process.send_signal(signal.SIGTERM)
-        assert ended.process.wait(timeout=PATIENCE_SECONDS) == 0, ended.stderr()[-4000:]
+        code = ended.process.wait(timeout=PATIENCE_SECONDS)
+        assert code == 0 or (code == -signal.SIGTERM and not ended.stderr()), f"{code}: {ended.stderr()[-4000:]}"
         return ended
 
     def kill(self) -> int:
@@ -228,6 +229,29 @@ class Fleet:
                 agent.running.process.wait()
 
 
+class Both(Fleet):
+    """One agent with all stages, and two apart."""
+
+    def __init__(self, broker: Broker, folder: Path, server: str | None = None) -> None:
+        super().__init__(broker, folder, make_topics(broker), server)
+        self.whole = self.add(name="whole")
+        self.scorer = self.add(ROUTE_SCORE, name="scorer")
+        self.decider = self.add(DECIDE, name="decider")
+
+    def start(self) -> None:
+        for agent in self.agents:
+            agent.start()
+
+    def end(self, traffic: Traffic, within: float = 60.0) -> None:
+        """All of it is seen, nothing twice, and all end in order."""
+        for agent in (self.whole, self.decider):
+            self.wait_until_seen(agent, traffic, within)
+        for agent in self.agents:
+            agent.stop()
+        for agent in (self.whole, self.decider):
+            assert slices(agent.state) == recount(matched(traffic))
+
+
 def differences(seen: tuple[int, Totals], wanted: tuple[int, Totals]) -> str:
     """What to look at first when totals are not as they should be."""
     lines = [f"transcripts {seen[0]}, wanted {wanted[0]}"]
@@ -235,6 +259,18 @@ def differences(seen: tuple[int, Totals], wanted: tuple[int, Totals]) -> str:
         if seen[1].get(name) != wanted[1].get(name):
             lines.append(f"{name}: {seen[1].get(name)}, wanted {wanted[1].get(name)}")
     return "\n".join(lines)
+
+
+def problems_told(agent: Agent) -> set[tuple[str, int, int]]:
+    """(partition, position, records) of each event in the log."""
+    told = agent.now.events("input_problem")
+    return {(str(one["source"]).partition("@")[0], int(str(one["position"])), int(str(one["count"]))) for one in told}
+
+
+def coverage_incidents(agent: Agent) -> list[dict[str, object]]:
+    """What was told of losses: it is about everything."""
+    lines = [json.loads(line) for line in (agent.state / "incidents.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "coverage" and line["slices"] == ["all"]]
 
 
 # -------------------------------------------------------------------------------------------------------------- scrapes

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from kafka import KafkaProducer
 
-pytest.register_assert_rewrite("tests.kafka.log_contract")
-
-from kafka import KafkaProducer  # noqa: E402
-
-from monitor.adapters.kafka.consumer import KafkaLogConsumer  # noqa: E402
-from monitor.adapters.kafka.port import LogConsumer, LogProducer  # noqa: E402
-from monitor.adapters.kafka.producer import KafkaLogProducer  # noqa: E402
-from tests.kafka.broker import Broker  # noqa: E402
-from tests.kafka.log_contract import LogContract  # noqa: E402
-from tests.kafka.memory import MemoryBroker  # noqa: E402
+from monitor.adapters.kafka.consumer import KafkaLogConsumer
+from monitor.adapters.kafka.port import LogConsumer, LogProducer
+from monitor.adapters.kafka.producer import KafkaLogProducer
+from tests.kafka.broker import Broker
+from tests.kafka.log_contract import LogContract
+from tests.kafka.memory import MemoryBroker
 
 
 class MemoryWorld:

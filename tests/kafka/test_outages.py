@@ -5,7 +5,6 @@ One process with all stages and the stages apart read the same topics side by si
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -14,37 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.processes import matched, slices
 from tests.kafka.broker import Broker
 from tests.kafka.producing import in_order, parts, traffic_of
 from tests.kafka.proxy import Proxy
-from tests.kafka.running import DECIDE, ROUTE_SCORE, Agent, Fleet, make_topics, producing
-from tests.traffic import Traffic, generate, recount
+from tests.kafka.running import Agent, Both, coverage_incidents, problems_told, producing
+from tests.traffic import Traffic, generate
 
 LOST = "wervane_input_lost_records_total"
-
-
-class Both(Fleet):
-    """One agent with all stages, and two apart."""
-
-    def __init__(self, broker: Broker, folder: Path, server: str | None = None) -> None:
-        super().__init__(broker, folder, make_topics(broker), server)
-        self.whole = self.add(name="whole")
-        self.scorer = self.add(ROUTE_SCORE, name="scorer")
-        self.decider = self.add(DECIDE, name="decider")
-
-    def start(self) -> None:
-        for agent in self.agents:
-            agent.start()
-
-    def end(self, traffic: Traffic, within: float = 60.0) -> None:
-        """All of it is seen, nothing twice, and all end in order."""
-        for agent in (self.whole, self.decider):
-            self.wait_until_seen(agent, traffic, within)
-        for agent in self.agents:
-            agent.stop()
-        for agent in (self.whole, self.decider):
-            assert slices(agent.state) == recount(matched(traffic))
 
 
 @pytest.fixture(scope="module")
@@ -155,24 +130,7 @@ def test_records_deleted_before_they_were_read(
             assert len({line["incident"] for line in coverage_incidents(agent)}) == 1
 
 
-def problems_told(agent: Agent) -> set[tuple[str, int, int]]:
-    """(partition, position, records) of each event in the log."""
-    told = agent.now.events("input_problem")
-    return {(str(one["source"]).partition("@")[0], _number(one["position"]), _number(one["count"])) for one in told}
-
-
 def tells_of(agent: Agent, wanted: Mapping[str, int]) -> bool:
     """Whether the metric has exactly these numbers, by topic. A new series is held at 0 for half a minute."""
     series = {f'{LOST}{{topic="{topic}",problem="retention"}}': number for topic, number in wanted.items()}
     return {name: value for name, value in agent.now.metrics().items() if name.startswith(LOST)} == series
-
-
-def coverage_incidents(agent: Agent) -> list[dict[str, object]]:
-    """What was told of losses: it is about everything."""
-    lines = [json.loads(line) for line in (agent.state / "incidents.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["kind"] == "coverage" and line["slices"] == ["all"]]
-
-
-def _number(value: object) -> int:
-    assert isinstance(value, int)
-    return value

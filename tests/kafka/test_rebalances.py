@@ -30,9 +30,9 @@ def test_members_come_go_and_die(utterances: int, changes: int, shared: bool, br
     traffic = generate(utterances, starts_at=time.time() - 20 * 86_400.0)
     chance = random.Random(changes + shared)
     topics = make_topics(broker, transcripts=5, references=3, pairs=12, outcomes=4)
-    state = {"state": {"path": str(tmp_path / "state")}} if shared else {}
+    state = {"path": str(tmp_path / "state")} if shared else {}
     with Fleet(broker, tmp_path, topics) as fleet, producing(fleet) as producer:
-        members = [fleet.add(ROUTE_SCORE, **state) for _ in range(MEMBERS)]
+        members = [fleet.add(ROUTE_SCORE, state=state) for _ in range(MEMBERS)]
         decider = fleet.add(DECIDE)
         for agent in fleet.agents:
             agent.start()

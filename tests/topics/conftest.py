@@ -1,0 +1,32 @@
+"""Decides what the tests over topics may ask for: a clock that everybody follows, and a cluster on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.topics.cluster import NOW, Clock, Cluster
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(NOW)
+    clock.rule(monkeypatch)
+    return clock
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, clock: Clock) -> Cluster:
+    return Cluster(tmp_path, clock)
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path, clock: Clock) -> Callable[..., Cluster]:
+    """A cluster with other settings, by `Cluster`'s keywords."""
+
+    def make(**changes: object) -> Cluster:
+        return Cluster(tmp_path, clock, **changes)  # type: ignore[arg-type]
+
+    return make
