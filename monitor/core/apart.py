@@ -104,7 +104,7 @@ class RouteStage:
     def lose(self, partition: str, first: int, lost: int) -> None:
         self._arrivals.lose(partition, first, lost)
 
-    def mark(self, *, of: int, current: bool, at: float) -> Mark:
+    def mark(self, *, of: int, current: bool, at: float, read_at: float | None = None) -> Mark:
         """What to tell everybody downstream; `of`: partitions of all inputs."""
         return Mark(
             upstream=self._upstream,
@@ -112,6 +112,7 @@ class RouteStage:
             reached_at=self._arrivals.newest_at,
             current=current,
             at=at,
+            read_at=read_at,
             losses=self._arrivals.losses,
         )
 

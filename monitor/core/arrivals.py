@@ -10,9 +10,8 @@ Not covered   Records that are behind their own upstream's newest by more than t
 Source        Akidau et al., "The Dataflow Model", VLDB 2015, section 2.2 (watermarks); the minimum over inputs as in
               Carbone et al., "Apache Flink", 2015.
 
-An upstream is *current* when its reader has been at its end: it holds nobody back, since all there was has been read.
-That is believed for STALE_SECONDS of its reader's clock: a partition that nobody reads any more holds event time where
-its last record was, which a stalled watermark then shows, until somebody reads on.
+An upstream is *current* when its reader has been at its end: it holds nobody back from what was known by then, and from
+nothing more. A partition that nobody reads any more holds event time where it was, which a stalled watermark shows.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ import msgspec
 from monitor.core.changes import Change
 from monitor.core.records import Loss, Mark, Origin
 
-STALE_SECONDS = 60.0
-"""Six marks of an idle reader. At half, a rebalance under load would stall event time; at double, twice as much of a
-partition that changes hands can be late, still far below the lateness allowed."""
+CLOCKS_SECONDS = 60.0
+"""Readers' clocks differ by less, or one of them was wrong and is right now."""
 
 LOSSES_MAX = 10
 """Gaps of one partition that are remembered, and told in each mark: the last. Everybody downstream forgets alike."""
@@ -42,8 +40,8 @@ class Upstream(msgspec.Struct):
 
     newest_at: float | None = None
     current: bool = False
-    marked_at: float = 0.0
-    """Its reader's clock at its last mark."""
+    read_at: float = 0.0
+    """If current: all that was there at this moment has been read."""
 
 
 class Progress(msgspec.Struct):
@@ -52,6 +50,11 @@ class Progress(msgspec.Struct):
     oldest_at: float | None = None
     newest_at: float | None = None
     reached: float | None = None
+    vouched_at: float | None = None
+    """Event time that the current upstreams vouch for."""
+    asked_at: float | None = None
+    """The readers' clock, at which `asked_of` was the newest event time: vouched for once all have read that far."""
+    asked_of: float = 0.0
 
 
 class Pace(Enum):
@@ -112,7 +115,6 @@ class Arrivals:
 
     def note(self, upstream: str, event_at: float) -> bool:
         """A record of this event time came; whether event time has come further by it."""
-        progress = self._progress
         self.see(event_at)
         state = self._upstreams.get(upstream)
         if state is None:
@@ -122,8 +124,6 @@ class Arrivals:
             return False
         state.newest_at = event_at
         self._dirty.add((UPSTREAM, upstream))
-        if self._pace is Pace.CURRENT and not unheard:
-            return self._reach(progress.newest_at or event_at)
         if unheard or self._slowest == upstream or self._pace is Pace.UNHEARD:
             return self._settle()
         return False
@@ -160,9 +160,10 @@ class Arrivals:
             self._progress.newest_at = max(reached_at, self._progress.newest_at or reached_at)
             self._dirty.add((PROGRESS, ""))
         state.current = mark.current
-        state.marked_at = mark.at
+        state.read_at = mark.at if mark.read_at is None else mark.read_at
         self._dirty.add((UPSTREAM, mark.upstream))
         self._expected = mark.of
+        self._vouch(mark.at)
         self._settle()
         newly: dict[str, int] = {}
         for partition, first, lost in mark.losses:
@@ -197,23 +198,40 @@ class Arrivals:
 
     def _settle(self) -> bool:
         """Find what event time waits for, and how far it has come; whether that is further than before."""
-        # Of the last marks alone: a clock that was wrong once and is right now makes nobody stale.
-        marked_at = max((state.marked_at for state in self._upstreams.values()), default=0.0)
         heard = [item for item in self._upstreams.items() if item[1].newest_at is not None or item[1].current]
-        behind = [
-            (-math.inf if state.newest_at is None else state.newest_at, name)
-            for name, state in heard
-            if not state.current or state.marked_at < marked_at - STALE_SECONDS
-        ]
         if len(heard) < self._expected:
             self._pace, self._slowest = Pace.UNHEARD, ""
             return False
+        behind = [
+            (-math.inf if state.newest_at is None else state.newest_at, name)
+            for name, state in heard
+            if not state.current
+        ]
+        vouched_at = self._progress.vouched_at
+        reached = math.inf if len(behind) == len(heard) else -math.inf if vouched_at is None else vouched_at
+        self._pace, self._slowest = Pace.CURRENT, ""
         if behind:
             self._pace = Pace.BEHIND
-            reached, self._slowest = min(behind)
-            return self._reach(reached)
-        self._pace, self._slowest = Pace.CURRENT, ""
-        return self._progress.newest_at is not None and self._reach(self._progress.newest_at)
+            slowest, self._slowest = min(behind)
+            reached = min(reached, slowest)
+        return self._reach(reached)
+
+    def _vouch(self, now: float) -> None:
+        """What the current upstreams vouch for together: the newest event time that was known when each was at its end.
+
+        What others have told since may have siblings among them that nobody has read yet, as when a producer that was
+        away sends hours to every partition at once.
+        """
+        progress = self._progress
+        if progress.newest_at is None:
+            return
+        if progress.asked_at is None or progress.asked_at > now + CLOCKS_SECONDS:
+            progress.asked_at, progress.asked_of = now, progress.newest_at
+        current = [state.read_at for state in self._upstreams.values() if state.current]
+        if current and min(current) >= progress.asked_at:
+            progress.vouched_at = progress.asked_of
+            progress.asked_at, progress.asked_of = now, progress.newest_at
+        self._dirty.add((PROGRESS, ""))
 
     def _reach(self, reached: float) -> bool:
         if reached <= (-math.inf if self._progress.reached is None else self._progress.reached):

@@ -251,6 +251,8 @@ class Mark(Record, frozen=True):
     """Whether all there is was read: then it holds nobody back."""
     at: float
     """The reader's clock."""
+    read_at: float | None = None
+    """If current: the moment whose end was reached; None: now."""
     losses: tuple[Loss, ...] = ()
     """What was lost, here and further up."""
     made_by: str = ""

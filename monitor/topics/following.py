@@ -24,6 +24,8 @@ class Followed:
         self._current: dict[Partition, bool] = {}
         self._held: frozenset[Partition] = frozenset()
         self._looked_at: float | None = None
+        self.age_seconds = 0.0
+        """Time between the last two looks: what `current` is said of lies so long ago."""
         self.reachable = True
         """Whether a broker answered at the last look."""
 
@@ -55,6 +57,7 @@ class Followed:
         now = self._clock()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return False
+        self.age_seconds = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
         try:
             ends = self._consumer.ends(list(self._positions))

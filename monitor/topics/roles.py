@@ -281,7 +281,9 @@ class RouteRole:
             members.rejoined = False
             self._of = sum(members.consumer.facts(topic).partitions for topic in self._topics)
         for partition, worker in members.workers.items():
-            worker.mark(of=self._of, current=members.followed.current(partition))
+            worker.mark(
+                of=self._of, current=members.followed.current(partition), age_seconds=members.followed.age_seconds
+            )
         self._align()
 
     def _align(self) -> None:

@@ -171,7 +171,14 @@ class TopicInput:
             return []
         now = self._wall_clock()
         return [
-            Mark(upstream=name, of=len(self._names), reached_at=None, current=self._followed.current(partition), at=now)
+            Mark(
+                upstream=name,
+                of=len(self._names),
+                reached_at=None,
+                current=self._followed.current(partition),
+                at=now,
+                read_at=now - self._followed.age_seconds,
+            )
             for partition, name in self._names.items()
         ]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.arrivals import LOSSES_MAX, STALE_SECONDS, Arrivals
+from monitor.core.arrivals import CLOCKS_SECONDS, LOSSES_MAX, Arrivals
 from monitor.core.records import Loss, Mark, Origin
 from tests.builders import DAY, HOUR, MARCH_2
 
@@ -129,6 +128,9 @@ def test_it_does_not_wait_for_one_that_is_at_its_end() -> None:
     arrivals.mark(mark("quiet", current=True, at=1.0))
     assert arrivals.reached == 500.0
     arrivals.note("busy", 600.0)
+    assert arrivals.reached == 500.0, "what came since may have siblings that nobody has read yet"
+    arrivals.mark(mark("quiet", current=True, at=2.0))
+    arrivals.mark(mark("quiet", current=True, at=3.0))
     assert arrivals.reached == 600.0
 
 
@@ -139,7 +141,10 @@ def test_with_everybody_at_the_end_the_newest_record_is_how_far_it_came() -> Non
     for upstream in "ab":
         arrivals.mark(mark(upstream, current=True, at=1.0))
     assert arrivals.reached == 10.0, "b never had a record, and is heard of all the same"
-    assert arrivals.note("b", 70.0) and arrivals.reached == 70.0
+    assert not arrivals.note("b", 70.0) and arrivals.reached == 10.0
+    for upstream in "abab":
+        arrivals.mark(mark(upstream, current=True, at=2.0))
+    assert arrivals.reached == 70.0
 
 
 def test_one_that_falls_behind_again_is_waited_for_again() -> None:
@@ -155,17 +160,31 @@ def test_one_that_falls_behind_again_is_waited_for_again() -> None:
     assert arrivals.reached == 150.0
 
 
-@pytest.mark.parametrize(("silence", "reached"), [(STALE_SECONDS, 900.0), (STALE_SECONDS + 0.001, 50.0)])
-def test_a_reader_that_fell_silent_is_not_believed_any_more(silence: float, reached: float) -> None:
+def test_a_reader_that_fell_silent_vouches_for_nothing_more() -> None:
     """Nobody reads that partition now: what is in it would be late if event time went on without it."""
     arrivals = Arrivals(2)
     arrivals.note("a", 10.0)
     arrivals.note("b", 50.0)
     arrivals.mark(mark("a", current=True, at=0.0))
-    arrivals.mark(mark("b", current=False, reached_at=900.0, at=silence))
-    assert arrivals.reached == reached
-    arrivals.mark(mark("a", current=True, at=silence + 1.0))
-    assert arrivals.reached == 900.0, "until somebody reads it to its end again"
+    for at in range(1, 100):
+        arrivals.mark(mark("b", current=True, reached_at=900.0 + at, at=float(at)))
+    assert arrivals.reached == 50.0
+    for later in (100.0, 101.0):
+        arrivals.mark(mark("a", current=True, at=later))
+        arrivals.mark(mark("b", current=True, at=later))
+    assert arrivals.reached == 999.0, "until somebody reads it to its end again"
+
+
+def test_a_backlog_for_everybody_at_once_is_waited_for() -> None:
+    """A producer that was away sends hours to two partitions; one of their readers notices before the other."""
+    arrivals = Arrivals(2)
+    for upstream in "ab":
+        arrivals.note(upstream, 10.0)
+        arrivals.mark(mark(upstream, current=True, at=1.0))
+    arrivals.mark(mark("b", current=True, reached_at=21_600.0, at=4.0))
+    assert arrivals.reached == 10.0
+    arrivals.mark(mark("a", current=False, reached_at=3_600.0, at=5.0))
+    assert arrivals.reached == 3_600.0, "and a is waited for, hour by hour"
 
 
 def test_a_mark_alone_carries_event_time() -> None:
@@ -243,13 +262,14 @@ def test_of_many_losses_the_last_are_remembered_and_none_is_told_twice() -> None
         assert one.mark(mark(losses=gaps[-LOSSES_MAX - 5 : -5])) == {}, "marks from before, sent again"
 
 
-def test_a_clock_that_was_wrong_once_makes_nobody_stale_for_good() -> None:
+def test_a_clock_that_was_wrong_once_holds_nobody_for_good() -> None:
     """A node that came up with tomorrow's date, and was set right, must not stop everybody's event time for a day."""
     arrivals = Arrivals(2)
     arrivals.mark(mark("a", reached_at=10.0, current=True, at=DAY))
     arrivals.mark(mark("b", reached_at=5.0, current=True, at=0.0))
-    assert progress(arrivals) == (5.0, 10.0)
-    arrivals.mark(mark("a", current=True, at=1.0))
+    for at in (1.0, 2.0):
+        arrivals.mark(mark("a", current=True, at=at))
+        arrivals.mark(mark("b", current=True, at=at))
     assert progress(arrivals) == (10.0, 10.0)
 
 
@@ -276,22 +296,29 @@ def take(arrivals: Arrivals, event: tuple[str, float] | Mark) -> object:
 
 def reached_by(events: Sequence[tuple[str, float] | Mark]) -> float | None:
     """How far event time may be after these, from nothing but what is written at the head of the module."""
-    marks = [event for event in events if isinstance(event, Mark)]
     newest: dict[str, float] = {}
+    last: dict[str, Mark] = {}
+    asked: tuple[float, float] | None = None
+    vouched = -math.inf
     for event in events:
         name, at = (event.upstream, event.reached_at) if isinstance(event, Mark) else event
         if at is not None:
             newest[name] = max(at, newest.get(name, at))
-    last = {one.upstream: one for one in marks}
-    clock = max((one.at for one in last.values()), default=0.0)
+        if not isinstance(event, Mark):
+            continue
+        last[name] = event
+        if newest:
+            if asked is None or asked[0] > event.at + CLOCKS_SECONDS:
+                asked = event.at, max(newest.values())
+            if all(one.at >= asked[0] for one in last.values() if one.current) and any(
+                one.current for one in last.values()
+            ):
+                vouched, asked = asked[1], (event.at, max(newest.values()))
     at_end = {name for name, one in last.items() if one.current}
-    believed = {name for name in at_end if last[name].at >= clock - STALE_SECONDS}
     if len(newest.keys() | at_end) < UPSTREAMS:
         return None
-    waited_for = (newest.keys() | at_end) - believed
-    if waited_for:
-        return min(newest.get(name, -math.inf) for name in waited_for)
-    return max(newest.values(), default=None)
+    waited_for = [newest.get(name, -math.inf) for name in (newest.keys() | last.keys()) - at_end]
+    return min([*waited_for, *([vouched] if at_end else [])])
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)

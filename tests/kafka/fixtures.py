@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import NoReturn
 
 import pytest
 
@@ -44,6 +46,13 @@ def proxy(broker: Broker) -> Iterator[Callable[[], Proxy]]:
         each.close()
 
 
+@pytest.fixture
+def confluent(request: pytest.FixtureRequest) -> None:
+    """The extra `fast`, which users may do without."""
+    if find_spec("confluent_kafka") is None:
+        _not_tested(request.config, "confluent-kafka is not installed: pip install 'wervane[fast]'")
+
+
 @pytest.fixture(autouse=True)
 def _brokers_survive(request: pytest.FixtureRequest) -> Iterator[None]:
     """The next test finds the brokers running, whatever this one did."""
@@ -67,12 +76,16 @@ def _running(config: pytest.Config, make: Callable[[], Broker]) -> Iterator[Brok
         started = make()
         started.prepare()
     except NotInstalled as missing:
-        config.stash[_NOT_INSTALLED] = str(missing)
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(f"Kafka must be tested here: {missing}", pytrace=False)
-        pytest.skip(str(missing))
+        _not_tested(config, str(missing))
     try:
         started.start()
         yield started
     finally:
         started.close()
+
+
+def _not_tested(config: pytest.Config, why: str) -> NoReturn:
+    config.stash[_NOT_INSTALLED] = why
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"Kafka must be tested here: {why}", pytrace=False)
+    pytest.skip(why)

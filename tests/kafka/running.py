@@ -120,8 +120,12 @@ class Agent:
 
     def stop(self) -> Running:
         """SIGTERM; it must end in order, if it has got as far as to hear of it."""
+        self.now.process.terminate()
+        return self.stopped()
+
+    def stopped(self) -> Running:
+        """It was told to stop: wait until it has."""
         ended, self.running = self.now, None
-        ended.process.send_signal(signal.SIGTERM)
         code = ended.process.wait(timeout=PATIENCE_SECONDS)
         assert code == 0 or (code == -signal.SIGTERM and not ended.stderr()), f"{code}: {ended.stderr()[-4000:]}"
         return ended
@@ -147,7 +151,7 @@ class Fleet:
         self._server = server or broker.bootstrap
         self._dead: set[int] = set()
 
-    def add(self, stages: str = "", *, name: str = "", **sections: Mapping[str, object]) -> Agent:
+    def add(self, stages: str = "", name: str = "", /, **sections: Mapping[str, object]) -> Agent:
         """One more, not started; no stages: all of them in one process."""
         folder = self._folder / (name or f"agent-{len(self.agents)}")
         config = configure(folder, self.topics, self._server, **sections)
@@ -234,9 +238,9 @@ class Both(Fleet):
 
     def __init__(self, broker: Broker, folder: Path, server: str | None = None) -> None:
         super().__init__(broker, folder, make_topics(broker), server)
-        self.whole = self.add(name="whole")
-        self.scorer = self.add(ROUTE_SCORE, name="scorer")
-        self.decider = self.add(DECIDE, name="decider")
+        self.whole = self.add("", "whole")
+        self.scorer = self.add(ROUTE_SCORE, "scorer")
+        self.decider = self.add(DECIDE, "decider")
 
     def start(self) -> None:
         for agent in self.agents:

@@ -19,16 +19,13 @@ SIZES = [pytest.param(6_000, 5, id="small"), pytest.param(60_000, 30, id="full",
 """Utterances and kills; three in four utterances have a reference."""
 
 
-def kill_at_random(fleet: Fleet, victims: Sequence[Agent], chance: random.Random) -> None:
-    """Each of them somewhere: at its start, while it joins, or after it has made more durable."""
+def wait_for_a_moment(fleet: Fleet, victims: Sequence[Agent], chance: random.Random) -> None:
+    """Some moment of their lives: at their start, while they join, or after they have made more durable."""
     groups = [group for agent in victims for group in agent.groups]
     before = fleet.committed(groups)
     if chance.random() < 0.7:
         fleet.wait_for(lambda: fleet.committed(groups) != before, "something durable")
-    time.sleep(chance.uniform(0.0, 1.5))  # a moment that nobody chose
-    for agent in victims:
-        fleet.kill(agent)
-        agent.start()
+    time.sleep(chance.uniform(0.0, 1.5))  # nobody chose it
 
 
 @pytest.mark.parametrize(("utterances", "kills"), SIZES)
@@ -37,12 +34,14 @@ def test_one_process_killed_at_random(utterances: int, kills: int, broker: Broke
     traffic = generate(utterances, starts_at=time.time() - 20 * 86_400.0)
     chance = random.Random(kills)
     with Fleet(broker, tmp_path, make_topics(broker)) as fleet, producing(fleet) as producer:
-        agent = fleet.add()
+        agent = fleet.add(kafka={"instance": "agent"})  # a name: started again, it has its partitions at once
         agent.start()
         with scraped(agent) as scrapes:
             for part in parts(in_order(traffic), kills):
                 producer.begin(part)
-                kill_at_random(fleet, [agent], chance)
+                wait_for_a_moment(fleet, [agent], chance)
+                agent.kill()
+                agent.start()
             producer.wait()
             fleet.wait_until_seen(agent, traffic)
         agent.stop()
@@ -64,7 +63,11 @@ def test_stages_apart_killed_at_random(utterances: int, kills: int, broker: Brok
         with scraped(decider, "wervane_slice_") as scrapes:
             for part in parts(in_order(traffic), kills):
                 producer.begin(part)
-                kill_at_random(fleet, chance.sample(agents, chance.choice([1, 1, 2, 3])), chance)
+                victims = chance.sample(agents, chance.choice([1, 1, 2, 3]))
+                wait_for_a_moment(fleet, victims, chance)
+                for victim in victims:
+                    fleet.kill(victim)
+                    victim.start()
             producer.wait()
             fleet.wait_until_seen(decider, traffic)
         for agent in agents:

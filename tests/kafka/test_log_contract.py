@@ -1,4 +1,4 @@
-"""Holds every implementation of the log to the contract: in memory, and kafka-python on a real broker."""
+"""Holds every implementation of the log to the contract: in memory, and both client libraries on a real broker."""
 
 from __future__ import annotations
 
@@ -138,3 +138,26 @@ class TestKafkaPython(LogContract):
             )
 
         return BrokerWorld(broker, consumer, lambda: KafkaLogProducer(options, ask_seconds=3.0))
+
+
+class TestConfluent(LogContract):
+    @pytest.fixture
+    def world(self, broker: Broker, confluent: None) -> BrokerWorld:
+        from monitor.adapters.kafka.fast_consumer import FastLogConsumer
+        from monitor.adapters.kafka.fast_producer import FastLogProducer
+
+        options = {"bootstrap.servers": broker.bootstrap}
+
+        def consumer(group: str, topics: Sequence[str], group_instance_id: str | None) -> LogConsumer:
+            return FastLogConsumer(
+                {**options, "topic.metadata.refresh.interval.ms": 500},
+                group=group,
+                topics=topics,
+                group_instance_id=group_instance_id,
+                session_timeout_seconds=30.0,  # when that has passed without a broker, librdkafka lets go of partitions
+                heartbeat_seconds=0.1,
+                ask_seconds=3.0,
+                look_seconds=0.5,
+            )
+
+        return BrokerWorld(broker, consumer, lambda: FastLogProducer(options, ask_seconds=3.0))

@@ -134,3 +134,28 @@ def tells_of(agent: Agent, wanted: Mapping[str, int]) -> bool:
     """Whether the metric has exactly these numbers, by topic. A new series is held at 0 for half a minute."""
     series = {f'{LOST}{{topic="{topic}",problem="retention"}}': number for topic, number in wanted.items()}
     return {name: value for name, value in agent.now.metrics().items() if name.startswith(LOST)} == series
+
+
+def test_stopping_while_no_broker_answers(
+    broker: Broker, proxy: Callable[[], Proxy], traffic: Traffic, tmp_path: Path
+) -> None:
+    """An orchestrator gives half a minute; whoever waits for a broker longer is killed, and nothing is won by it."""
+    network = proxy()
+    with Both(broker, tmp_path, network.address) as fleet, producing(fleet) as producer:
+        first, second = parts(in_order(traffic), 2)
+        producer.send(first)
+        fleet.start()
+        for agent in (fleet.whole, fleet.decider):
+            fleet.wait_until_seen(agent, traffic_of(first))
+        network.refuse()
+        fleet.wait_for(partial(says_it_is_away, fleet.scorer), "the outage", 40.0)
+        began = time.monotonic()
+        for agent in fleet.agents:
+            agent.now.process.terminate()
+        for agent in fleet.agents:
+            agent.stopped()
+        assert time.monotonic() - began < 25.0
+        network.restore()
+        producer.send(second)
+        fleet.start()
+        fleet.end(traffic)

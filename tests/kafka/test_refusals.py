@@ -63,8 +63,8 @@ def test_half_of_the_messages_rejected_ends_it_without_committing(
     broken = [line.replace('"schema": 1', '"schema": 2') for line in traffic.transcripts[:600]]
     with Fleet(broker, tmp_path, make_topics(broker)) as fleet, producing(fleet) as producer:
         producer.send([("transcripts", line) for line in broken])
+        agent = fleet.add(stages)
         for _ in range(2):
-            agent = fleet.add(stages, name="agent") if not fleet.agents else fleet.agents[0]
             last = ended(agent)
             assert "messages were rejected" in last and "without committing" in last and "wervane schema" in last
             assert fleet.committed(agent.groups[:1]) == 0
@@ -108,6 +108,21 @@ def test_a_topic_made_anew_is_not_taken_for_the_old_one(
             producer.send(in_order(traffic))
         last = ended(agent)
         assert topic in last and "made again" in last
+
+
+@pytest.mark.parametrize("stages", ["", ROUTE_SCORE, DECIDE], ids=["whole", "route-score", "decide"])
+def test_a_topic_that_is_not_there_is_named(stages: str, broker: Broker, tmp_path: Path) -> None:
+    """Nothing is created by accident, with the broker's default of partitions, and nothing is waited for in silence."""
+    topics, missing = make_topics(broker), (broker.unique("missing"), 1)
+    elsewhere = {
+        "": topics._replace(transcripts=missing),
+        ROUTE_SCORE: topics._replace(pairs=missing),
+        DECIDE: topics._replace(outcomes=missing),
+    }[stages]
+    with Fleet(broker, tmp_path, elsewhere) as fleet:
+        last = ended(fleet.add(stages))
+        assert missing[0] in last and "no such topic" in last
+    assert missing[0] not in broker.admin.list_topics()
 
 
 # --------------------------------------------------------------------------------------------------------------- secure

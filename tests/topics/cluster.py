@@ -21,7 +21,7 @@ from monitor.topics.opening import Connections
 from monitor.topics.roles import DecideRole, RouteRole, ScoreRole
 from monitor.topics.stages import Stages
 from monitor.topics.workers import DecideWorker, MarkTimer, RouteWorker, ScoreWorker
-from tests.builders import DAY, MARCH_2
+from tests.builders import DAY, HOUR, MARCH_2
 from tests.kafka.memory import MemoryBroker, MemoryConsumer
 from tests.traffic import Traffic, generate, recount
 
@@ -31,6 +31,8 @@ LOOK_SECONDS = 4.0
 """A little more than passes between two looks at the ends of partitions."""
 ROUNDS_MAX = 60
 """What any of these clusters needs to come to rest is below 20."""
+QUIET_ROUNDS = 4
+"""Without a change of totals: a record needs three to pass through all stages."""
 
 Totals = dict[str, tuple[int, int, int, int, int]]
 """Slice -> (pairs, reference words, S, D, I), as `tests.traffic.recount` gives them."""
@@ -132,16 +134,18 @@ class Cluster:
             process.checkpoint()
 
     def settle(self, *processes: Process, newest_at: float) -> None:
-        """Until event time has come as far as the newest message: then everything before it has been decided upon."""
+        """Until event time has come as far as the newest message, and nothing changes any more."""
+        totals: dict[str, Totals] = {}
+        quiet = 0
         for _ in range(ROUNDS_MAX):
             self.go_round(*processes)
+            before, totals = totals, counted_by(*processes)
             deciders = [worker for process in processes for worker in process.deciders()]
-            if len(deciders) == len(self.broker_partitions("outcomes")) and all(
-                worker.stage.watermark is not None and worker.stage.watermark >= newest_at - 3600.0
-                for worker in deciders
-            ):
+            at_end = [(worker.stage.watermark or 0.0) >= newest_at - HOUR for worker in deciders]
+            quiet = quiet + 1 if totals == before and all(at_end) else 0
+            if quiet == QUIET_ROUNDS and len(deciders) == self._partitions["outcomes"]:
                 return
-        raise AssertionError("event time did not come to the end")
+        raise AssertionError("it did not come to rest")
 
 
 class Process:
