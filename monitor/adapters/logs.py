@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import re
 import sys
 import threading
@@ -43,6 +44,10 @@ ALLOWED_KEYS = frozenset({
 
 VALUE_CHARACTERS_MAX = 400
 """The longest value of ours is an incident's summary of about 200 characters; twice that is room to grow."""
+
+LIBRARY_SECONDS = 60.0
+LIBRARIES_MAX = 1_000
+"""Loggers of libraries that are told apart in time."""
 
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -137,9 +142,19 @@ class _LibraryHandler(logging.Handler):
     def __init__(self, logger: FilteringBoundLogger) -> None:
         super().__init__()
         self._logger = logger
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        """When a message of this logger and level was last told of, and how many came since."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._logger.warning("library_message", logger=record.name, kind=record.levelname.lower())
+        """Of one logger and level once a minute: in an outage a client writes ten a second."""
+        kind = (record.name, record.levelname.lower())
+        told_at, held_back = self._said.get(kind, (-math.inf, 0))
+        if record.created < told_at + LIBRARY_SECONDS:
+            self._said[kind] = (told_at, held_back + 1)
+            return
+        if len(self._said) < LIBRARIES_MAX or kind in self._said:
+            self._said[kind] = (record.created, 0)
+        self._logger.warning("library_message", logger=kind[0], kind=kind[1], count=held_back + 1)
 
 
 class _ThreadHook:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from monitor.adapters.kafka.connection import check_reachable, client_options, read_connection
 from monitor.adapters.kafka.consumer import KafkaLogConsumer
-from monitor.adapters.kafka.port import LogConsumer, LogProducer
+from monitor.adapters.kafka.port import LogConsumer, LogProducer, LogRefused, LogUnreachable
 from monitor.adapters.kafka.producer import KafkaLogProducer
 from monitor.config import Settings
 from monitor.topics.whole_input import TopicInput
@@ -29,7 +29,7 @@ def open_consumer(settings: Settings, role: str, topics: Sequence[str]) -> LogCo
     connection = read_connection(settings.kafka)
     check_reachable(connection)
     group = f"{settings.kafka.group}-{role}" if role else settings.kafka.group
-    return KafkaLogConsumer(
+    consumer = KafkaLogConsumer(
         client_options(connection),
         group=group,
         topics=topics,
@@ -37,6 +37,13 @@ def open_consumer(settings: Settings, role: str, topics: Sequence[str]) -> LogCo
         group_instance_id=settings.kafka.instance,
         session_timeout_seconds=settings.kafka.session_timeout_seconds,
     )
+    try:
+        for topic in topics:  # one that is not there would be waited for, in silence
+            consumer.facts(topic)
+    except (LogRefused, LogUnreachable):
+        consumer.close()
+        raise
+    return consumer
 
 
 def open_producer(settings: Settings) -> LogProducer:

@@ -26,8 +26,10 @@ class Stage(Protocol):
 class PartitionState:
     """The state file of one partition. One thread owns it."""
 
-    def __init__(self, store: Store, partition: Partition, facts: TopicFacts) -> None:
-        """Raises LogRefused if the topic was made again, or has another number of partitions than it had."""
+    def __init__(self, store: Store, partition: Partition, facts: TopicFacts, *, keyed: bool = True) -> None:
+        """`keyed`: which partition a record lies in matters, so that their number may not change. Raises LogRefused if
+        it did, or if the topic was made again.
+        """
         self.store = store
         self.partition = partition
         self.upstream = f"{partition}@{facts.topic_id[:8]}"
@@ -36,16 +38,19 @@ class PartitionState:
         offsets = store.offsets()
         if offsets and self.upstream not in offsets:
             raise made_again(str(partition))
-        self._check_count(facts.partitions)
+        if keyed:
+            self._check_count(facts.partitions)
         self.position = offsets.get(self.upstream)
         """Next offset to read; None without any state: from the beginning."""
 
     @classmethod
-    def open(cls, folder: Path, partition: Partition, facts: TopicFacts, fingerprint: str) -> PartitionState:
+    def open(
+        cls, folder: Path, partition: Partition, facts: TopicFacts, fingerprint: str, *, keyed: bool = True
+    ) -> PartitionState:
         """Raises what Store.open raises, and LogRefused."""
         store = Store.open(folder / f"{partition}.db", config_sha256=fingerprint)
         try:
-            return cls(store, partition, facts)
+            return cls(store, partition, facts, keyed=keyed)
         except BaseException:
             store.close()
             raise

@@ -108,11 +108,11 @@ class Stages:
                 return DecideRole(decides, log)
 
     # --------------------------------------------------------------------------------------------------------- workers
-    def _state(self, partition: Partition, facts: TopicFacts) -> PartitionState:
-        return PartitionState.open(self._folder, partition, facts, self._fingerprint)
+    def _state(self, partition: Partition, facts: TopicFacts, *, keyed: bool = True) -> PartitionState:
+        return PartitionState.open(self._folder, partition, facts, self._fingerprint, keyed=keyed)
 
     def _route_worker(self, partition: Partition, facts: TopicFacts) -> RouteWorker:
-        state = self._state(partition, facts)
+        state = self._state(partition, facts, keyed=False)
         kind = Kind.TRANSCRIPT if partition.topic in self._settings.input.transcripts else Kind.REFERENCE
         stage = RouteStage(self._core, self._key, self._counters, state.upstream, self._transcript_partitions)
         return RouteWorker(

@@ -20,7 +20,7 @@ from monitor.adapters.wire.entries import EntryRefused, decode_entry, decode_pai
 from monitor.config import KafkaTopics
 from monitor.core.apart import DecideStage, RouteStage, ScoredEntry, ScoreStage
 from monitor.core.counters import Counters
-from monitor.core.records import Kind, Mark, Pointer, Rejected, Transcript, Transition
+from monitor.core.records import Kind, Mark, Pointer, Rejected, Tombstone, Transcript, Transition
 from monitor.core.rejections import RejectionGuard
 from monitor.decoders import Decoder
 from monitor.delivery import TABLE as FILES_TABLE
@@ -40,7 +40,7 @@ MARK_EVENT_SECONDS = 60.0
 FOREIGN = 'log_records_total{topic="pairs",outcome="foreign"}'
 """Marks of a ROUTE with another configuration than this SCORE's."""
 
-RoutedTo = tuple[str, int, bytes | None, bytes]
+RoutedTo = tuple[str, int, bytes | None, bytes | None]
 """Topic, partition, key and value of one record to send."""
 
 
@@ -65,7 +65,8 @@ class Topics:
     def outcome(self, customer: str, value: bytes) -> RoutedTo:
         return self._keyed(self.names.outcomes, customer.encode(), value)
 
-    def review(self, utterance_id: str, value: bytes) -> RoutedTo:
+    def review(self, utterance_id: str, value: bytes | None) -> RoutedTo:
+        """None: an erased text leaves the topic with its next compaction."""
         return self._keyed(self.names.reviews, utterance_id.encode(), value)
 
     def dead_letter(self, pointer: Pointer) -> RoutedTo:
@@ -81,7 +82,7 @@ class Topics:
             role for role in ("pairs", "reviews", "dead_letters", "outcomes") if getattr(self.names, role) == topic
         )
 
-    def _keyed(self, topic: str, key: bytes, value: bytes) -> RoutedTo:
+    def _keyed(self, topic: str, key: bytes, value: bytes | None) -> RoutedTo:
         return topic, crc32(key) % self.partitions[topic], key, value
 
 
@@ -176,6 +177,8 @@ class RouteWorker:
                 self._to_send.append(self._topics.pair(led.entry.routed.key, encode_pair(led.entry, self._dimensions)))
             if led.review is not None and self._reviews:
                 self._to_send.append(self._topics.review(led.review.id, encode_review(led.review)))
+            if isinstance(message, Tombstone) and led.entry is not None and self._reviews:
+                self._to_send.append(self._topics.review(message.id, None))
             if led.rejected is not None:
                 self._to_send.append(self._topics.dead_letter(self._pointer(record.offset, led.rejected)))
             if self._guard.note(led.rejected is not None, time.monotonic()):

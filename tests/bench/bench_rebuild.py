@@ -94,9 +94,11 @@ def live(fleet: Fleet, agent: Agent, pending: int, *, first: bool = False) -> Li
 
 def tell(how: str, pending: int, lives: Sequence[Life]) -> None:
     found = Life(*(median(values) for values in zip(*lives, strict=True)))
+    micro, size = found.cpu / pending * 1e6, found.disk_mb / pending * 1e6
     print(
-        f"  {how:16}{found.seconds:7.1f} s, {found.cpu:6.1f} s of CPU ({found.cpu / pending * 1e6:5.1f} us each), "
-        f"{found.resident_mb:5.0f} MB resident, {found.disk_mb:6.1f} MB on disk ({found.disk_mb / pending * 1e6:.0f} bytes each)"
+        f"  {how:16}{found.seconds:7.1f} s, {found.cpu:6.1f} s of CPU ({micro:5.1f} us each), "
+        f"{found.resident_mb:5.0f} MB resident, {found.disk_mb:6.1f} MB on disk ({size:.0f} bytes each)",
+        flush=True,
     )
 
 

@@ -31,7 +31,9 @@ from monitor.core.records import Kind, Mark
 from tests.bench.log_costs import log_costs
 from tests.bench.stage_parts import (
     READ,
+    SHORT,
     TALK,
+    Costs,
     CountingProducer,
     Parts,
     Utterance,
@@ -40,12 +42,10 @@ from tests.bench.stage_parts import (
     microseconds_each,
     route_and_send,
     score_and_send,
+    through,
     utterances,
 )
 
-Costs = dict[str, float]
-
-SHORT: dict[str, str] = {READ: "read", TALK: "talk"}
 WIDE: dict[str, object] = {
     "slices__dimensions": ["accent", "deployment", "site", "channel"],
     "slices__intersections": "two-way",
@@ -78,7 +78,7 @@ def main() -> None:
     for role in ROLES:
         found[f"{role}_fsyncs"].append(fsyncs(role))
     if not options.no_broker:
-        for name, value in log_costs(texts[READ], options.rounds).items():
+        for name, value in log_costs(texts, options.rounds).items():
             found[name].append(value)
     report({name: median(values) for name, values in found.items()})
 
@@ -150,8 +150,30 @@ def along_the_path(said: str, folder: Path, transcripts: Sequence[bytes], refere
         work = decide_and_commit(parts.decide())
         costs["decide_observation"] = microseconds_each(seen.kept[outcomes], work)
         costs["decide_outcome"] = microseconds_each(scored.kept[outcomes], work, number)
+        costs |= expired(parts, routed.kept[pairs])
     parts.close()
     return costs
+
+
+def expired(parts: Parts, pairs: Sequence[bytes]) -> Costs:
+    """Transcripts whose time runs out without a correction, and what DECIDE does with them."""
+    missing, outcomes = CountingProducer(keep=True), parts.settings.kafka.topics.outcomes
+    scorer = parts.score("expiring")
+    through(score_and_send(scorer, CountingProducer()), pairs)
+    later = Mark(
+        upstream="transcripts-0@01234567", of=1, reached_at=time.time() + 40 * 86_400.0, current=False, at=time.time(),
+        made_by=parts.topics.made_by,
+    )  # fmt: skip
+    mark = next(batches([encode_pair(later, parts.names)], len(pairs)))
+    started = time.process_time()
+    score_and_send(scorer, missing)(mark)
+    spent = time.process_time() - started
+    work = decide_and_commit(parts.decide("expired"))
+    return {
+        "score_missing": spent / len(pairs) * 1e6,
+        "bytes_missing": missing.bytes_each(outcomes),
+        "decide_missing": microseconds_each(missing.kept[outcomes], work),
+    }
 
 
 def of_slices(traffic: Sequence[Utterance]) -> Costs:
@@ -173,17 +195,11 @@ def outcomes_of(traffic: Sequence[Utterance], folder: Path) -> tuple[list[bytes]
     routed, seen, scored = (CountingProducer(keep=True) for _ in range(3))
     parts = Parts(folder, routed, **WIDE)
     pairs, outcomes, *_ = parts.topics.partitions
-    through = route_and_send(parts.route(Kind.TRANSCRIPT), routed)
-    for batch in batches([each.transcript for each in traffic]):
-        through(batch)
-    through = route_and_send(parts.route(Kind.REFERENCE), routed)
-    for batch in batches([each.reference for each in traffic]):
-        through(batch)
-    scorer = parts.score()
-    for producer, part in ((seen, slice(None, len(traffic))), (scored, slice(len(traffic), None))):
-        through = score_and_send(scorer, producer)
-        for batch in batches(routed.kept[pairs][part], part.start or 0):
-            through(batch)
+    through(route_and_send(parts.route(Kind.TRANSCRIPT), routed), [each.transcript for each in traffic])
+    through(route_and_send(parts.route(Kind.REFERENCE), routed), [each.reference for each in traffic])
+    scorer, number = parts.score(), len(traffic)
+    through(score_and_send(scorer, seen), routed.kept[pairs][:number])
+    through(score_and_send(scorer, scored), routed.kept[pairs][number:], number)
     parts.close()
     return seen.kept[outcomes], scored.kept[outcomes]
 
@@ -221,16 +237,13 @@ def lone_records(role: str, parts: Parts, number: int) -> list[Callable[[], None
         values = [each.transcript for each in traffic]
     else:
         routed = CountingProducer(keep=True)
-        through = route_and_send(parts.route(Kind.TRANSCRIPT), routed)
-        for batch in batches([each.transcript for each in traffic]):
-            through(batch)
+        through(route_and_send(parts.route(Kind.TRANSCRIPT), routed), [each.transcript for each in traffic])
         values = routed.kept[parts.settings.kafka.topics.pairs]
         scorer = parts.score()
         work = score_and_send(scorer, parts.producer)
         if role == "decide":
             seen = CountingProducer(keep=True)
-            for batch in batches(values):
-                score_and_send(scorer, seen)(batch)
+            through(score_and_send(scorer, seen), values)
             values = seen.kept[parts.settings.kafka.topics.outcomes]
             work = decide_and_commit(parts.decide())
     lone = [next(batches([value], index)) for index, value in enumerate(values)]

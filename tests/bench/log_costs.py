@@ -1,4 +1,4 @@
-"""Decides what the log itself costs an agent: to poll a record and to send one, on a real broker, and bytes on its disk.
+"""Decides what the log itself costs an agent: to poll a record and to send one; and a real broker: bytes on its disk.
 
 Bare kafka-python with `json.loads` is the floor. CPU is that of this process with the client's own threads.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -17,53 +17,85 @@ from kafka import KafkaConsumer, TopicPartition
 from monitor.adapters.kafka.consumer import KafkaLogConsumer
 from monitor.adapters.kafka.producer import KafkaLogProducer
 from monitor.core.records import Kind
-from tests.bench.stage_parts import PARTITIONS, CountingProducer, Parts, Utterance, batches, route_and_send
+from tests.bench.stage_parts import (
+    PARTITIONS,
+    READ,
+    SHORT,
+    Costs,
+    CountingProducer,
+    Parts,
+    Utterance,
+    route_and_send,
+    score_and_send,
+    through,
+)
 from tests.kafka.broker import Broker
 
 BUSY, QUIET = 2_000, 120
 """Records between two flushes: of an agent in a hurry, and of one with ten records a partition and second."""
 
 
-def log_costs(traffic: Sequence[Utterance], rounds: int) -> dict[str, float]:
-    """`log_floor`, `log_poll_*` and `log_send_*`: microseconds a record; `bytes_log_*`: its overhead on disk."""
-    transcripts = [each.transcript for each in traffic]
+def log_costs(texts: Mapping[str, Sequence[Utterance]], rounds: int) -> Costs:
+    """`log_floor`, `log_poll_*` and `log_send_*`: microseconds a record; `bytes_disk_*`: what lies on a broker's disk."""
     with tempfile.TemporaryDirectory() as folder:
-        routed = CountingProducer(keep=True)
-        parts = Parts(Path(folder) / "state", routed)
-        (Path(folder) / "state").mkdir()
-        through = route_and_send(parts.route(Kind.TRANSCRIPT), routed)
-        for batch in batches(transcripts):
-            through(batch)
-        parts.close()
-        pairs = routed.kept[parts.settings.kafka.topics.pairs]
         broker = Broker(Path(folder) / "kafka")
         broker.prepare()
         broker.start()
         try:
-            return measured(broker, transcripts, pairs, rounds)
+            inputs = [each.transcript for each in texts[READ]]
+            sent = {SHORT[speech]: what_is_sent(traffic, Path(folder) / speech) for speech, traffic in texts.items()}
+            found: dict[str, list[float]] = {}
+            for _ in range(rounds):
+                for name, value in one_round(broker, inputs, sent).items():
+                    found.setdefault(name, []).append(value)
         finally:
             broker.close()
-
-
-def measured(broker: Broker, transcripts: Sequence[bytes], pairs: Sequence[bytes], rounds: int) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        inputs, between, quiet = (broker.unique(name) for name in ("inputs", "between", "quiet"))
-        for topic in (inputs, between, quiet):
-            broker.create_topic(topic, PARTITIONS)
-        each = {
-            "log_send_input": sending(broker, inputs, transcripts, BUSY),
-            "log_send_pair": sending(broker, between, pairs, BUSY),
-            "log_send_pair_quiet": sending(broker, quiet, pairs, QUIET),
-            "log_floor": floor(broker, inputs, len(transcripts)),
-            "log_poll_input": polling(broker, inputs, len(transcripts)),
-            "log_poll_pair": polling(broker, between, len(pairs)),
-            "bytes_log_overhead": on_disk(broker, between) / len(pairs) - sum(map(len, pairs)) / len(pairs),
-            "bytes_log_overhead_quiet": on_disk(broker, quiet) / len(pairs) - sum(map(len, pairs)) / len(pairs),
-        }
-        for name, value in each.items():
-            found.setdefault(name, []).append(value)
     return {name: median(values) for name, values in found.items()}
+
+
+def what_is_sent(traffic: Sequence[Utterance], folder: Path) -> dict[str, list[bytes]]:
+    """Values on the logs between stages, by kind."""
+    routed, late, seen, scored = (CountingProducer(keep=True) for _ in range(4))
+    parts = Parts(folder, routed)
+    pairs, outcomes, reviews, _ = parts.topics.partitions
+    through(route_and_send(parts.route(Kind.TRANSCRIPT), routed), [each.transcript for each in traffic])
+    through(route_and_send(parts.route(Kind.REFERENCE), late), [each.reference for each in traffic])
+    scorer = parts.score()
+    through(score_and_send(scorer, seen), routed.kept[pairs])
+    through(score_and_send(scorer, scored), late.kept[pairs], len(traffic))
+    parts.close()
+    return {
+        "pair_transcript": routed.kept[pairs],
+        "pair_reference": late.kept[pairs],
+        "review": routed.kept[reviews],
+        "observation": seen.kept[outcomes],
+        "outcome": scored.kept[outcomes],
+    }
+
+
+def one_round(broker: Broker, inputs: Sequence[bytes], sent: Mapping[str, Mapping[str, Sequence[bytes]]]) -> Costs:
+    costs: Costs = {}
+    topic = topic_of(broker)
+    costs["log_send_input"] = sending(broker, topic, inputs, BUSY)
+    costs["log_floor"] = floor(broker, topic, len(inputs))
+    costs["log_poll_input"] = polling(broker, topic, len(inputs))
+    for said, kinds in sent.items():
+        for kind, values in kinds.items():
+            topic = topic_of(broker)
+            costs[f"log_send_{kind}_{said}"] = sending(broker, topic, values, BUSY)
+            costs[f"log_poll_{kind}_{said}"] = polling(broker, topic, len(values))
+            costs[f"bytes_disk_{kind}_{said}"] = on_disk(broker, topic) / len(values)
+    topic = topic_of(broker)
+    costs["log_send_quiet"] = sending(broker, topic, sent[SHORT[READ]]["observation"], QUIET)
+    costs["bytes_disk_quiet"] = on_disk(broker, topic) / len(inputs)
+    return costs
+
+
+def topic_of(broker: Broker) -> str:
+    """A new one."""
+    topic = broker.unique("costs")
+    broker.create_topic(topic, PARTITIONS)
+    return topic
 
 
 def sending(broker: Broker, topic: str, values: Sequence[bytes], at_once: int) -> float:

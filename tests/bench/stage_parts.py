@@ -37,6 +37,12 @@ TEXTS: Mapping[str, Callable[[int], list[Pair]]] = {READ: read_speech, TALK: con
 """About 9 and about 27 words."""
 
 
+SHORT: Mapping[str, str] = {READ: "read", TALK: "talk"}
+"""In names of costs."""
+
+Costs = dict[str, float]
+
+
 class Utterance(NamedTuple):
     """Both messages about one utterance, as a customer publishes them."""
 
@@ -155,18 +161,18 @@ class Parts:
             reviews=self.settings.privacy.reviews,
         )
 
-    def score(self) -> ScoreWorker:
-        state, counters = self.state(self.settings.kafka.topics.pairs), Counters()
+    def score(self, name: str = "pairs") -> ScoreWorker:
+        state, counters = self.state(name), Counters()
         scorer = build_scorer(self.settings)
         stage = ScoreStage(self._core, state.store, scorer, self._key, counters, state.upstream, 1)
         return ScoreWorker(state, stage, topics=self.topics, dimensions=self.names, counters=counters)
 
-    def decide(self) -> DecideWorker:
-        state, counters = self.state(self.settings.kafka.topics.outcomes), Counters()
+    def decide(self, name: str = "outcomes") -> DecideWorker:
+        state, counters = self.state(name), Counters()
         return DecideWorker(
             state,
             DecideStage(self._core, counters),
-            folder=self._folder,
+            folder=self._folder / "results",
             dimensions=self.names,
             counters=counters,
             tell=lambda _told: None,
@@ -182,6 +188,12 @@ def batches(values: Sequence[bytes], first: int = 0) -> Iterator[list[LogRecord]
     for start in range(0, len(values), BATCH):
         part = values[start : start + BATCH]
         yield [MemoryRecord(first + start + index, None, value) for index, value in enumerate(part)]
+
+
+def through(work: Callable[[Sequence[LogRecord]], None], values: Sequence[bytes], first: int = 0) -> None:
+    """All of it, untimed."""
+    for batch in batches(values, first):
+        work(batch)
 
 
 def microseconds_each(values: Sequence[bytes], work: Callable[[Sequence[LogRecord]], None], first: int = 0) -> float:

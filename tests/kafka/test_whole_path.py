@@ -39,7 +39,7 @@ def test_one_process_counts_what_was_produced(broker: Broker, traffic: Traffic, 
     assert slices(agent.state) == recount(traffic)
 
 
-@pytest.mark.parametrize("days", [11.0, pytest.param(14.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("days", [12.0, pytest.param(14.0, marks=pytest.mark.slow)])
 def test_three_agents_and_a_decider_arrive_where_a_replay_does(days: float, broker: Broker, tmp_path: Path) -> None:
     """What was tried on files is what runs on Kafka: the same table and the same incidents, at the same hours."""
     sent = simulated(days)
