@@ -77,8 +77,14 @@ class KafkaTopics(Record, frozen=True):
     dead_letters: str
 
 
+class KafkaClient(StrEnum):
+    KAFKA_PYTHON = "kafka-python"
+    CONFLUENT = "confluent"
+
+
 class KafkaSettings(Record, frozen=True):
     bootstrap_servers: tuple[str, ...]
+    client: KafkaClient
     group: str
     instance: str | None
     session_timeout_seconds: float = msgspec.field(name="session_timeout")

@@ -140,6 +140,15 @@ _ROWS: tuple[Field, ...] = (
         ["broker-1:9093", "broker-2:9093"],
         "Brokers to ask first.",
     ),
+    Field(
+        "kafka.client",
+        choice("kafka-python", "confluent"),
+        "kafka-python",
+        "confluent",
+        "Client library. `confluent` (librdkafka) takes a fraction of the CPU and needs the extra: "
+        "`pip install 'wervane[fast]'`. It does not bound what a compressed batch expands to: choose it where you "
+        "trust whoever can produce to your topics.",
+    ),
     Field("kafka.group", topic, "wervane", "wervane", "Consumer group; stages apart add their name."),
     Field(
         "kafka.instance",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -209,7 +209,8 @@ class StatusPage:
             style=Markup(self._style),
             view=view,
             sections=sections,
-            headline=headline(sections),
+            headline=headline(sections) if view.decides else NOT_HERE,
+            kafka=kafka_rows(view.gauges),
             rejected=counted(view.counters, "records_rejected_total", "reason"),
             clipped=counted(view.counters, "fields_clipped_total", "field"),
             consumed=counted(view.counters, "records_consumed_total", "topic"),
@@ -221,6 +222,30 @@ class StatusPage:
             whole_percent=whole_percent,
         )
         return document.encode("utf-8", "replace")
+
+
+NOT_HERE = "This process reads and scores. What is decided is on the page of the process that decides."
+"""The first sentence where stages are apart."""
+
+
+def kafka_rows(gauges: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """(what, how many) of a process that reads topics; nothing for others."""
+    rows = [(f"partitions open: {_label(series)}", value) for series, value in _named(gauges, "partitions_assigned")]
+    rows += [(f"not read yet: {_label(series)}", value) for series, value in _named(gauges, "consumer_lag_records")]
+    rows += [
+        (f"made again from the log, still to read: {_label(series)}", value)
+        for series, value in _named(gauges, "state_behind_records")
+        if value
+    ]
+    return tuple(rows)
+
+
+def _named(gauges: Mapping[str, float], name: str) -> Iterator[tuple[str, float]]:
+    return ((series, value) for series, value in sorted(gauges.items()) if series.startswith(name + "{"))
+
+
+def _label(series: str) -> str:
+    return series.split('"', 2)[1]
 
 
 def policy(style: str, *, framed: bool = False) -> str:

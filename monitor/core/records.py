@@ -384,4 +384,6 @@ class View(Record, frozen=True):
     gauges: dict[str, float] = {}
     budget: tuple[tuple[str, float, float], ...] = ()
     """(customer, granted, spent) false pages."""
+    decides: bool = True
+    """Whether slices and incidents are of this process; else it only reads and scores for one that decides."""
     config_sha256: str = ""

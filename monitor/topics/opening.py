@@ -7,11 +7,19 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from monitor.adapters.kafka.connection import check_reachable, client_options, read_connection
+from monitor.adapters.kafka.connection import (
+    Connection,
+    Options,
+    check_reachable,
+    client_options,
+    librdkafka_options,
+    read_connection,
+)
 from monitor.adapters.kafka.consumer import KafkaLogConsumer
 from monitor.adapters.kafka.port import LogConsumer, LogProducer, LogRefused, LogUnreachable
 from monitor.adapters.kafka.producer import KafkaLogProducer
-from monitor.config import Settings
+from monitor.config import ConfigError, KafkaClient, Settings
+from monitor.settings_source import Problem
 from monitor.topics.whole_input import TopicInput
 
 
@@ -26,11 +34,12 @@ def open_consumer(settings: Settings, role: str, topics: Sequence[str]) -> LogCo
 
     Raises LogRefused and LogUnreachable in one clear sentence: whoever starts an agent is told at once.
     """
+    library = _library(settings)
     connection = read_connection(settings.kafka)
     check_reachable(connection)
     group = f"{settings.kafka.group}-{role}" if role else settings.kafka.group
-    consumer = KafkaLogConsumer(
-        client_options(connection),
+    consumer = library.consumer(
+        library.options(connection),
         group=group,
         topics=topics,
         client_id=_client_id(role),
@@ -48,9 +57,10 @@ def open_consumer(settings: Settings, role: str, topics: Sequence[str]) -> LogCo
 
 def open_producer(settings: Settings) -> LogProducer:
     """For the topics between stages. Raises LogRefused, LogUnreachable."""
+    library = _library(settings)
     connection = read_connection(settings.kafka)
     check_reachable(connection)
-    return KafkaLogProducer(client_options(connection), client_id=_client_id("producer"))
+    return library.producer(library.options(connection), client_id=_client_id("producer"))
 
 
 class Connections(NamedTuple):
@@ -61,6 +71,27 @@ class Connections(NamedTuple):
 
 
 KAFKA = Connections(open_consumer, open_producer)
+
+
+class _Library(NamedTuple):
+    """A client library: what reads with it, what writes, and how these are told to connect."""
+
+    consumer: Callable[..., LogConsumer]
+    producer: Callable[..., LogProducer]
+    options: Callable[[Connection], Options]
+
+
+def _library(settings: Settings) -> _Library:
+    """The one that is chosen. Raises ConfigError if it is not installed: confluent-kafka is an extra."""
+    if settings.kafka.client is KafkaClient.KAFKA_PYTHON:
+        return _Library(KafkaLogConsumer, KafkaLogProducer, client_options)
+    try:
+        from monitor.adapters.kafka.fast_consumer import FastLogConsumer
+        from monitor.adapters.kafka.fast_producer import FastLogProducer
+    except ImportError:
+        want = "the extra: pip install 'wervane[fast]'"
+        raise ConfigError([Problem(path="kafka.client", got="confluent", want=want)]) from None
+    return _Library(FastLogConsumer, FastLogProducer, librdkafka_options)
 
 
 def _client_id(role: str) -> str:

@@ -238,6 +238,7 @@ class Stages:
                 **{f'held_items{{kind="{kind}"}}': float(count) for kind, count in held.items()},
             },
             budget=tuple(row for worker in deciders for row in worker.stage.customers.budgets()),
+            decides=any(isinstance(role, DecideRole) for role in self.roles),
             config_sha256=self._settings.sha256,
         )
         moments = tuple(moments for worker in deciders for moments in worker.stage.customers.moments())

@@ -143,3 +143,18 @@ def test_two_customers_are_apart() -> None:
     other: tuple[SliceRow, ...] = tuple(replace(row, customer="other-clinic") for row in seen.slices[:3])
     said = words(replace(seen, slices=(*seen.slices, *other)))
     assert said.index("northwind-health") < said.index("other-clinic")
+
+
+def test_a_process_that_only_reads_and_scores_sends_people_to_the_one_that_decides() -> None:
+    """ "Nothing is known yet" beside a million scored pairs is how an on-call engineer is sent the wrong way."""
+    gauges = {
+        'partitions_assigned{stage="score"}': 12.0,
+        'consumer_lag_records{topic="wervane-pairs"}': 3.0,
+        'state_behind_records{stage="score"}': 40.0,
+    }
+    reader = View(at=0.0, started_at=0.0, dimensions=("accent",), gauges=gauges, decides=False)
+    page = StatusPage().render(reader).decode()
+    assert "Nothing is known" not in page and "wervane run --stages decide" in page
+    for row in ("partitions open: score", "not read yet: wervane-pairs", "still to read: score"):
+        assert row in page
+    assert "partitions open" not in StatusPage().render(replace(reader, gauges={})).decode()

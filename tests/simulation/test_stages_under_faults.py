@@ -27,7 +27,7 @@ from monitor.core.slicing import SliceSettings
 from monitor.delivery import Delivery
 from monitor.topics.roles import Members, RouteRole
 from monitor.topics.workers import RouteWorker, ScoreWorker
-from tests.builders import MARCH_2
+from tests.builders import HOUR, MARCH_2
 from tests.kafka.memory import MemoryConsumer, MemoryProducer
 from tests.topics.cluster import (
     INPUTS,
@@ -141,9 +141,20 @@ class World:
         self._fate.effects_left = None
         self.cluster.broker.start()
         self._publish(len(self._to_come))
+        closing_at = self._go_on_talking()
         processes = [self._process(slot) or self._start(slot) for slot in range(len(self._slots))]
-        self.cluster.settle(*processes, newest_at=newest_of(self.traffics))
+        self.cluster.settle(*processes, newest_at=closing_at)
         self._judge(processes)
+
+    def _go_on_talking(self) -> float:
+        """Another message in every input partition, for whoever reads it now: event time is known again everywhere."""
+        at = newest_of(self.traffics) + HOUR
+        for topic in INPUTS:
+            for partition in self.cluster.broker_partitions(topic):
+                fields = {"schema": 1, "id": f"last-{topic}-{partition.number}", "ts": round(1000 * at), "text": "last"}
+                line = json.dumps({**fields, "customer": "last", "deployment": "wards"})
+                self.cluster.broker.append(*partition, None, line.encode())
+        return at
 
     def _move(self) -> None:
         chance = self.chance
@@ -220,7 +231,14 @@ class World:
             customer: len({json.loads(line)["id"] for line in traffic.transcripts if line.endswith("}")})
             for customer, traffic in self.traffics.items()
         }
-        assert {row.customer: row.transcripts for row in rows if row.slice == "all"} == utterances
+        found = {row.customer: row.transcripts for row in rows if row.slice == "all"}
+        assert {customer: found.get(customer) for customer in CUSTOMERS} == utterances
+        late = [
+            one.stage.customers.bounds()[0].get("observations_late", 0)
+            for process in processes
+            for one in process.deciders()
+        ]
+        assert sum(late) == 0, f"event time ran ahead of {late} records"
         self._judge_marks()
         told = {
             (fields["topic"], fields["partition"], fields["offset"])
@@ -319,9 +337,9 @@ def the_outbox_is_sent_on_from_where_it_failed(monkeypatch: pytest.MonkeyPatch) 
 def marks_overtake_records(monkeypatch: pytest.MonkeyPatch) -> None:
     mark = RouteWorker.mark
 
-    def overtaking(worker: RouteWorker, *, of: int, current: bool) -> None:
+    def overtaking(worker: RouteWorker, *, of: int, current: bool, age_seconds: float = 0.0) -> None:
         before = len(worker._to_send)
-        mark(worker, of=of, current=current)
+        mark(worker, of=of, current=current, age_seconds=age_seconds)
         worker._to_send[:] = worker._to_send[before:] + worker._to_send[:before]
 
     monkeypatch.setattr(RouteWorker, "mark", overtaking)

@@ -1,0 +1,89 @@
+"""Decides what docs/scaling.md is computed from: costs as they were measured, each with the command that measured it.
+
+Microseconds of CPU a record unless the name says otherwise. One run each on a machine of two shared cores; `json.loads`
+of the same transcripts, in the same run, is the yardstick by which another machine is compared with it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Costs(NamedTuple):
+    """Names as bench_stages.py prints them; texts are conversation, 27 words an utterance."""
+
+    # PYTHONPATH=. .venv/bin/python tests/bench/bench_stages.py
+    json_loads: float = 4.38
+    log_floor: float = 15.95
+    log_poll_input: float = 8.09
+    log_poll: float = 8.2
+    log_send: float = 20.0
+    log_send_quiet: float = 31.0
+    route_passed_over: float = 2.24
+    route_read_not_kept: float = 28.4
+    route_transcript: float = 41.3
+    route_reference: float = 19.9
+    score_transcript: float = 40.5
+    score_reference: float = 147.9
+    score_missing: float = 28.8
+    decide_observation: float = 14.9
+    decide_outcome: float = 47.3
+    decide_missing: float = 4.2
+    mark_fixed: float = 6.0
+    """A mark in SCORE or DECIDE, and what it costs more for each upstream that there is."""
+    mark_upstream: float = 0.14
+    route_checkpoint: float = 386.0
+    """A partition's checkpoint with one record in it."""
+    score_checkpoint: float = 388.0
+    decide_checkpoint: float = 538.0
+    fsyncs_checkpoint: float = 1.1
+
+    bytes_transcript: float = 466.0
+    bytes_reference: float = 244.0
+    bytes_pair_transcript: float = 677.0
+    bytes_pair_reference: float = 425.0
+    bytes_review: float = 408.0
+    bytes_observation: float = 376.0
+    bytes_outcome: float = 739.0
+    bytes_missing: float = 182.0
+    bytes_mark: float = 185.0
+    disk_pair_transcript: float = 249.0
+    """With lz4, as the producer sends it, on generated texts; real ones have more words and take more."""
+    disk_pair_reference: float = 185.0
+    disk_review: float = 166.0
+    disk_observation: float = 108.0
+    disk_outcome: float = 188.0
+
+    # PYTHONPATH=. .venv/bin/python tests/bench/bench_rebuild.py --pending 1000000
+    state_bytes: float = 121.0
+    """On disk a row that is held, one generation."""
+    resident_bytes: float = 200.0
+    resident_fixed_mb: float = 90.0
+    rebuild_log: float = 38.0
+    rebuild_file: float = 12.0
+
+    # .venv/bin/python tests/bench/bench_store.py: `rotate` of a million rows, every ten minutes
+    rotate_row: float = 4.0
+
+
+class Look(NamedTuple):
+    """One customer: milliseconds of CPU, from bench_looks.py."""
+
+    slices: int
+    corrections_a_day: int
+    hour: float
+    midnight: float
+    picture: float
+    again: float
+    resident_mb: float
+
+
+# PYTHONPATH=. .venv/bin/python tests/bench/bench_looks.py
+LOOKS = (
+    Look(49, 2_000, 2.9, 83.3, 49.4, 0.7, 35.8),
+    Look(469, 500, 72.9, 112.1, 49.9, 11.8, 21.9),
+    Look(469, 2_000, 20.4, 147.6, 107.1, 10.2, 55.0),
+    Look(2_017, 2_000, 40.0, 300.0, 200.0, 60.0, 80.0),
+)
+
+COSTS = Costs()
