@@ -241,13 +241,18 @@ class ScoreStage:
             yield OutcomeEntry(origin=Origin(upstream=self._upstream, offset=offset, part=part), emission=emission)
 
     def mark(self, at: float) -> Mark:
-        """What to tell every decider: they wait for the slowest partition of the pairs log, whoever reads it."""
+        """What to tell every decider: they wait for the slowest partition of the pairs log, whoever reads it.
+
+        Marks lie between the records that they vouch for and later ones, so that what ROUTE vouches for, we do.
+        """
+        read_at = self._arrivals.read_at
         return Mark(
             upstream=self._upstream,
             of=self._of,
             reached_at=self._arrivals.reached,
-            current=False,
+            current=read_at is not None,
             at=at,
+            read_at=read_at,
             losses=self._arrivals.losses,
         )
 

@@ -107,6 +107,13 @@ class Arrivals:
         """Event time up to which every upstream has told what it has; None while one was not heard of."""
         return self._progress.reached
 
+    @property
+    def read_at(self) -> float | None:
+        """The moment up to which all that was there has been read, of every upstream; None while one is behind."""
+        if self._pace is not Pace.CURRENT:
+            return None
+        return min((state.read_at for state in self._upstreams.values()), default=None)
+
     def expect(self, upstreams: int) -> None:
         """How many upstreams there are; one more may appear while we run."""
         if upstreams != self._expected:

@@ -18,7 +18,8 @@ class Costs(NamedTuple):
     log_poll_input: float = 8.09
     log_poll: float = 8.2
     log_send: float = 20.0
-    log_send_quiet: float = 31.0
+    log_batch: float = 117.0
+    """What a batch costs beside its records: (log_send_quiet - log_send) at 10 and at 167 records a batch."""
     route_passed_over: float = 2.24
     route_read_not_kept: float = 28.4
     route_transcript: float = 41.3
@@ -87,3 +88,31 @@ LOOKS = (
 )
 
 COSTS = Costs()
+
+
+class Rebuilt(NamedTuple):
+    """A million pending transcripts, from bench_rebuild.py."""
+
+    partitions: int
+    how: str
+    seconds: float
+    cpu: float
+    resident_mb: float
+    disk_mb: float
+
+
+# PYTHONPATH=. .venv/bin/python tests/bench/bench_rebuild.py --pending 1000000 --partitions 12 (then 4)
+REBUILT = (Rebuilt(12, "from the log", 0.0, 0.0, 0.0, 0.0),)
+
+
+class Measured(NamedTuple):
+    """What the paper said and what was, from bench_scaledown.py."""
+
+    what: str
+    unit: str
+    predicted: float
+    found: float
+
+
+# PYTHONPATH=. .venv/bin/python tests/bench/bench_scaledown.py
+MEASURED = (Measured("", "cores", 1.0, 1.0),)

@@ -24,6 +24,7 @@ REPLICAS = 3
 MARK_SECONDS, MARK_SECONDS_BEHIND = 20.0, 3.0
 """Between two marks of a partition: at its end, and where event time moves fast because it is caught up with."""
 ROTATE_SECONDS = 600.0
+CHECKPOINT_SECONDS = 1.0
 PICTURE_SECONDS = 2.0
 PENDING_MAX = 100_000_000
 """The most that `state.pending_max` takes; 1,000,000 by default."""
@@ -44,6 +45,7 @@ class Load:
     whole                    a label budget (`labels_per_day`) reads every message; a fixed probability passes over
     corrected                share of the followed utterances that get a reference
     reviews                  whether what is followed is written out for correctors
+    ttl_days                 how long it is held; 0: only just begun, nothing expires yet
     """
 
     name: str
@@ -53,6 +55,7 @@ class Load:
     corrected: float
     whole: bool = False
     reviews: bool = True
+    ttl_days: float = TTL_DAYS
 
     @property
     def followed(self) -> float:
@@ -66,12 +69,12 @@ class Load:
 
     @property
     def missing(self) -> float:
-        return self.followed - self.pairs
+        return self.followed - self.pairs if self.ttl_days else 0.0
 
     @property
     def held(self) -> float:
         """Rows for the TTL: a transcript stays for its whole TTL, its reference beside it."""
-        return (self.followed + self.pairs) * TTL_DAYS * DAY
+        return (self.followed + self.pairs) * self.ttl_days * DAY
 
     @property
     def ttl_days_max(self) -> float:
@@ -89,7 +92,7 @@ class Topics:
 
 
 # -------------------------------------------------------------------------------------------------------------- cores
-def route_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
+def route_cores(load: Load, topics: Topics, agents: int, costs: Costs = COSTS) -> float:
     """Read both inputs; route and send what is followed."""
     passed = costs.route_read_not_kept if load.whole else costs.route_passed_over
     sends = costs.log_send * (2 if load.reviews else 1)
@@ -97,10 +100,12 @@ def route_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
     kept = load.followed * (costs.route_transcript + sends) + load.pairs * (costs.route_reference + costs.log_send)
     ruled_out = (messages - load.followed - load.pairs) * passed
     marks = marks_to_score(topics) * costs.log_send
-    return _cores(messages * costs.log_poll_input + kept + ruled_out + marks + topics.inputs * costs.route_checkpoint)
+    batches = min(load.followed + load.pairs, agents * topics.pairs / CHECKPOINT_SECONDS) * costs.log_batch
+    fixed = topics.inputs * costs.route_checkpoint / CHECKPOINT_SECONDS
+    return _cores(messages * costs.log_poll_input + kept + ruled_out + marks + batches + fixed)
 
 
-def score_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
+def score_cores(load: Load, topics: Topics, agents: int, costs: Costs = COSTS) -> float:
     """Read pairs; hold, score, and send what became of them."""
     came = load.followed * costs.score_transcript + load.pairs * costs.score_reference
     read = (load.followed + load.pairs) * costs.log_poll
@@ -109,7 +114,9 @@ def score_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
     marks += marks_to_decide(topics) * costs.log_send
     rotations = load.held * costs.rotate_row / ROTATE_SECONDS
     missing = load.missing * costs.score_missing
-    return _cores(came + read + sent + marks + rotations + missing + topics.pairs * costs.score_checkpoint)
+    batches = min(load.followed + load.pairs, agents * topics.outcomes / CHECKPOINT_SECONDS) * costs.log_batch
+    fixed = topics.pairs * costs.score_checkpoint / CHECKPOINT_SECONDS
+    return _cores(came + read + sent + marks + rotations + missing + batches + fixed)
 
 
 def decide_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
@@ -118,7 +125,7 @@ def decide_cores(load: Load, topics: Topics, costs: Costs = COSTS) -> float:
     read = (load.followed + load.pairs + load.missing) * costs.log_poll
     marks = marks_to_decide(topics) * (costs.log_poll + mark_cost(topics.pairs, costs))
     missing = load.missing * costs.decide_missing
-    return _cores(came + read + missing + marks + topics.outcomes * costs.decide_checkpoint)
+    return _cores(came + read + missing + marks + topics.outcomes * costs.decide_checkpoint / CHECKPOINT_SECONDS)
 
 
 def marks_to_score(topics: Topics, seconds: float = MARK_SECONDS) -> float:
@@ -158,7 +165,7 @@ def plan(load: Load, outcomes: int = DIVISIBLE) -> Plan:
     while True:
         partitions = DIVISIBLE * math.ceil(2 * agents / DIVISIBLE)
         topics = Topics(inputs=2 * partitions, pairs=partitions, outcomes=outcomes)
-        route, score = route_cores(load, topics), score_cores(load, topics)
+        route, score = route_cores(load, topics, agents), score_cores(load, topics, agents)
         if route + score <= agents * UTILISATION:
             return Plan(load, topics, agents, route, score, decide_cores(load, topics))
         agents += 1

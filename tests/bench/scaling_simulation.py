@@ -41,8 +41,8 @@ class World(NamedTuple):
     seconds: float = HOUR
     rebalance_every: float = math.inf
     outage_seconds: float = 0.0
-    skew: float = 0.0
-    """Of the rates of sessions' keys: 0 even; partition k has (k + 1) ** -skew of the traffic."""
+    upload: int = 0
+    """Records that somebody sends within a minute, all under one key."""
 
 
 def run(world: World, seed: int = 1) -> Course:
@@ -77,27 +77,26 @@ def run(world: World, seed: int = 1) -> Course:
 def arrivals(world: World, rng: np.random.Generator) -> NDArray[np.float64]:
     """Records by step and partition."""
     steps = round((world.seconds + world.outage_seconds) / STEP_SECONDS)
-    share = (np.arange(world.partitions) + 1.0) ** -world.skew
-    share *= world.partitions / share.sum()
-    begun = rng.poisson(
-        share * world.rate / world.partitions * STEP_SECONDS / SESSION_UTTERANCES, (steps, world.partitions)
-    )
+    mean = world.rate / world.partitions * STEP_SECONDS / SESSION_UTTERANCES
+    begun = rng.poisson(mean, (steps, world.partitions))
     gap = round(UTTERANCE_SECONDS / STEP_SECONDS)
     found = np.zeros((steps, world.partitions))
     for turn in range(SESSION_UTTERANCES):  # those that began before the start go on in it
         found += np.roll(begun, turn * gap, axis=0)
+    minute = round(60.0 / STEP_SECONDS)
+    found[minute : 2 * minute, 0] += world.upload / minute
     return found
 
 
 WORLDS: dict[str, World] = {
-    "sessions come at random, 1,000/s, 3 agents": World(1_000, 24, 3, 0.6),
-    "the same at 0.9 of the cores": World(1_000, 24, 3, 0.9),
-    "a rebalance every 2 minutes": World(1_000, 24, 3, 0.6, rebalance_every=120.0),
-    "100,000/s, 30 agents": World(100_000, 60, 30, 0.6, seconds=600.0),
-    "as many partitions as 7 agents cannot share evenly (12)": World(1_000, 12, 7, 0.6),
-    "keys that are not even: the first partition has three times its share": World(1_000, 24, 3, 0.6, skew=0.5),
-    "an hour's outage at 0.6": World(1_000, 24, 3, 0.6, seconds=3 * HOUR, outage_seconds=HOUR),
-    "an hour's outage at 0.3": World(1_000, 24, 3, 0.3, seconds=3 * HOUR, outage_seconds=HOUR),
+    "24 partitions, 3 agents, cores at 0.6": World(1_000, 24, 3, 0.6),
+    "the same at 0.9": World(1_000, 24, 3, 0.9),
+    "a rebalance every two minutes, each stops all for a second": World(1_000, 24, 3, 0.6, rebalance_every=120.0),
+    "somebody uploads 100,000 records under one key within a minute": World(1_000, 24, 3, 0.6, upload=100_000),
+    "12 partitions, 8 agents: some have two, others one": World(1_000, 12, 8, 0.6),
+    "12 partitions, 11 agents: one has two": World(1_000, 12, 11, 0.6),
+    "an hour's outage, cores at 0.6": World(1_000, 24, 3, 0.6, seconds=3 * HOUR, outage_seconds=HOUR),
+    "an hour's outage, cores at 0.3": World(1_000, 24, 3, 0.3, seconds=3 * HOUR, outage_seconds=HOUR),
 }
 
 

@@ -265,6 +265,15 @@ def differences(seen: tuple[int, Totals], wanted: tuple[int, Totals]) -> str:
     return "\n".join(lines)
 
 
+def has_partitions(agent: Agent, all_of: int | None = None) -> bool:
+    """Of ROUTE and of SCORE: at least one each, or as many in all."""
+    if not agent.now.events("started"):
+        return False
+    series = agent.now.metrics()
+    held = [series.get(f'wervane_partitions_assigned{{stage="{stage}"}}', 0.0) for stage in ROUTE_SCORE.split(",")]
+    return sum(held) == all_of if all_of is not None else min(held) > 0.0
+
+
 def problems_told(agent: Agent) -> set[tuple[str, int, int]]:
     """(partition, position, records) of each event in the log."""
     told = agent.now.events("input_problem")

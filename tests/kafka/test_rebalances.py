@@ -14,7 +14,7 @@ import pytest
 from tests.agent.processes import slices
 from tests.kafka.broker import Broker
 from tests.kafka.producing import Producing, in_order, parts, traffic_of
-from tests.kafka.running import DECIDE, ROUTE_SCORE, Agent, Fleet, Topics, make_topics, producing
+from tests.kafka.running import DECIDE, ROUTE_SCORE, Agent, Fleet, Topics, has_partitions, make_topics, producing
 from tests.traffic import generate, recount
 
 MEMBERS = 3
@@ -98,15 +98,6 @@ def test_a_member_that_hangs_until_others_have_its_partitions(broker: Broker, tm
         for agent in fleet.agents:
             agent.stop()
     assert slices(decider.state) == recount(traffic)
-
-
-def has_partitions(agent: Agent, all_of: int | None = None) -> bool:
-    """Some of both stages, or as many."""
-    if not agent.now.events("started"):
-        return False
-    series = agent.now.metrics()
-    held = [series.get(f'wervane_partitions_assigned{{stage="{stage}"}}', 0.0) for stage in ROUTE_SCORE.split(",")]
-    return sum(held) == all_of if all_of is not None else min(held) > 0.0
 
 
 @pytest.mark.parametrize("stages", ["", ROUTE_SCORE], ids=["whole", "apart"])

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from monitor.generating import days_to_move, moved
 from tests.agent.processes import slices
 from tests.kafka.broker import Broker
 from tests.kafka.producing import REFERENCES, TRANSCRIPTS, Sent, in_order, traffic_of
-from tests.kafka.running import DECIDE, ROUTE_SCORE, Fleet, make_topics, producing
+from tests.kafka.running import DECIDE, ROUTE_SCORE, Fleet, has_partitions, make_topics, producing
 from tests.traffic import Traffic, generate, recount
 
 DAY = 86_400.0
@@ -51,15 +52,17 @@ def test_three_agents_and_a_decider_arrive_where_a_replay_does(stream: str, brok
     newest_at = _instant(str(json.loads((replayed / "summary.json").read_text())["last_event_at"]))
     topics = make_topics(broker, transcripts=5, references=3, pairs=12, outcomes=4)
     with Fleet(broker, tmp_path, topics) as fleet, producing(fleet) as producer:
-        for stages in (ROUTE_SCORE, ROUTE_SCORE, ROUTE_SCORE, DECIDE):
-            fleet.add(stages, **sections).start()
+        agents = [fleet.add(ROUTE_SCORE, **sections) for _ in range(3)]
+        decider = fleet.add(DECIDE, **sections)
+        for agent in fleet.agents:
+            agent.start()
+        for agent in agents:
+            fleet.wait_for(partial(has_partitions, agent), "a share of the partitions")
         producer.send(sent)
-        decider = fleet.agents[-1]
 
         def decided() -> bool:
             return decider.now.metrics()["wervane_event_watermark_timestamp_seconds"] >= newest_at - LATENESS_SECONDS
 
-        fleet.wait_for(lambda: bool(decider.now.events("started")), "the decider")
         fleet.wait_for(decided, "the last hour", 240.0)
         for agent in fleet.agents:
             agent.stop()
