@@ -52,6 +52,8 @@ class Progress(msgspec.Struct):
     reached: float | None = None
     vouched_at: float | None = None
     """Event time that the current upstreams vouch for."""
+    told_at: float | None = None
+    """The readers' clock, by the latest of all marks."""
     asked_at: float | None = None
     """The readers' clock, at which `asked_of` was the newest event time: vouched for once all have read that far."""
     asked_of: float = 0.0
@@ -230,14 +232,18 @@ class Arrivals:
         away sends hours to every partition at once.
         """
         progress = self._progress
-        if progress.newest_at is None:
+        told = [state.newest_at for state in self._upstreams.values() if state.newest_at is not None]
+        if not told:
             return
+        # A mark that was long on its way must not date what others have told since.
+        wrong = progress.told_at is None or progress.told_at > now + CLOCKS_SECONDS
+        progress.told_at = told_at = now if wrong else max(now, progress.told_at or now)
         if progress.asked_at is None or progress.asked_at > now + CLOCKS_SECONDS:
-            progress.asked_at, progress.asked_of = now, progress.newest_at
+            progress.asked_at, progress.asked_of = told_at, max(told)
         current = [state.read_at for state in self._upstreams.values() if state.current]
         if current and min(current) >= progress.asked_at:
             progress.vouched_at = progress.asked_of
-            progress.asked_at, progress.asked_of = now, progress.newest_at
+            progress.asked_at, progress.asked_of = told_at, max(told)
         self._dirty.add((PROGRESS, ""))
 
     def _reach(self, reached: float) -> bool:

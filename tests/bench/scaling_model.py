@@ -73,8 +73,8 @@ class Load:
 
     @property
     def held(self) -> float:
-        """Rows for the TTL: a transcript stays for its whole TTL, its reference beside it."""
-        return (self.followed + self.pairs) * self.ttl_days * DAY
+        """Rows for the TTL, or for the longest that fits: a transcript stays all the time, its reference beside it."""
+        return min((self.followed + self.pairs) * self.ttl_days * DAY, PENDING_MAX)
 
     @property
     def ttl_days_max(self) -> float:

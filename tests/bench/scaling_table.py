@@ -8,6 +8,7 @@ Costs are read from scaling_costs.py, where each stands beside the command that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tests.bench import scaling_simulation
 from tests.bench.scaling_costs import COSTS, LOOKS, MEASURED, REBUILT
@@ -52,12 +53,13 @@ def loads(rate: float) -> list[Load]:
     """What a rate can mean."""
     labels = LABELS[rate]
     asked = labels / CORRECTED_ASKED / (rate * DAY)
-    paid = {"references": labels / DAY, "probability": asked, "corrected": CORRECTED_ASKED}
     own = rate * CORRECTED_ANYWAY
-    number = f"{labels:,.0f}"
+    passing = Load(
+        f"{labels:,.0f} corrections a day, as a fixed probability", rate, labels / DAY, asked, CORRECTED_ASKED
+    )
     return [
-        Load(f"{number} corrections a day, as a fixed probability", rate, **paid),
-        Load(f"{number} corrections a day, as `labels_per_day`", rate, whole=True, **paid),
+        passing,
+        replace(passing, name=f"{labels:,.0f} corrections a day, as `labels_per_day`", whole=True),
         Load("1 in 10 corrected anyway, 5 % followed", rate, own, 0.05, CORRECTED_ANYWAY, reviews=False),
         Load("1 in 10 corrected anyway, all followed", rate, own, 1.0, CORRECTED_ANYWAY, reviews=False),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from monitor.core.arrivals import CLOCKS_SECONDS, LOSSES_MAX, Arrivals
 from monitor.core.records import Loss, Mark, Origin
@@ -187,6 +188,20 @@ def test_a_backlog_for_everybody_at_once_is_waited_for() -> None:
     assert arrivals.reached == 3_600.0, "and a is waited for, hour by hour"
 
 
+def test_a_mark_that_was_long_on_its_way_does_not_vouch_for_what_came_meanwhile() -> None:
+    """Its process could not send for a while: by the time it arrives, others have told what its reader never saw."""
+    arrivals = Arrivals(2)
+    for upstream in "ab":
+        arrivals.mark(mark(upstream, current=True, reached_at=10.0, at=1.0))
+    arrivals.mark(mark("b", current=False, reached_at=21_600.0, at=5.0))
+    for at, read_at in ((4.0, 1.0), (8.0, 4.0)):
+        arrivals.mark(replace(mark("a", current=True, reached_at=3_600.0, at=at), read_at=read_at))
+    arrivals.mark(mark("b", current=True, at=8.0))
+    assert arrivals.reached == 10.0, "a was at its end at 4, and b's hours came at 5"
+    arrivals.mark(replace(mark("a", current=True, at=12.0), read_at=8.0))
+    assert arrivals.reached == 21_600.0
+
+
 def test_a_mark_alone_carries_event_time() -> None:
     """Behind a log nobody sees the records of the other partitions: a mark says how far they are."""
     arrivals = Arrivals()
@@ -299,6 +314,7 @@ def reached_by(events: Sequence[tuple[str, float] | Mark]) -> float | None:
     newest: dict[str, float] = {}
     last: dict[str, Mark] = {}
     asked: tuple[float, float] | None = None
+    clock: float | None = None
     vouched = -math.inf
     for event in events:
         name, at = (event.upstream, event.reached_at) if isinstance(event, Mark) else event
@@ -308,12 +324,13 @@ def reached_by(events: Sequence[tuple[str, float] | Mark]) -> float | None:
             continue
         last[name] = event
         if newest:
+            clock = event.at if clock is None or clock > event.at + CLOCKS_SECONDS else max(clock, event.at)
             if asked is None or asked[0] > event.at + CLOCKS_SECONDS:
-                asked = event.at, max(newest.values())
+                asked = clock, max(newest.values())
             if all(one.at >= asked[0] for one in last.values() if one.current) and any(
                 one.current for one in last.values()
             ):
-                vouched, asked = asked[1], (event.at, max(newest.values()))
+                vouched, asked = asked[1], (clock, max(newest.values()))
     at_end = {name for name, one in last.items() if one.current}
     if len(newest.keys() | at_end) < UPSTREAMS:
         return None

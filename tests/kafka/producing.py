@@ -35,7 +35,15 @@ class Producing:
         """`topics`: input -> topic and its number of partitions."""
         self._topics = topics
         self._kafka = KafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5, compression_type="lz4"
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            compression_type="lz4",
+            # Outlive an outage: what is sent arrives, once and in order.
+            delivery_timeout_ms=2_000_000_000,
+            max_block_ms=600_000,
+            reconnect_backoff_max_ms=500,
         )
         self.sent: dict[tuple[str, int], list[str]] = {}
         """(topic, partition) -> lines, each at its offset."""
@@ -49,7 +57,7 @@ class Producing:
         """All of them, now; returns when the broker has them."""
         for kind, line in lines:
             self._append(kind, line)
-        self._kafka.flush(timeout=60)
+        self._kafka.flush(timeout=600)
 
     def begin(self, lines: Sequence[Sent]) -> None:
         """Send them piece by piece, behind our back."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from kafka import errors
+from kafka import TopicPartition, errors
 from kafka.admin import MemberToRemove
 
 from tests.agent.processes import Running, Totals, counters, matched, slices, to_be_seen
@@ -186,6 +186,16 @@ class Fleet:
         except errors.RetriableError:
             return 0
         return sum(max(0, place.offset) for places in found.values() for place in places.values())
+
+    def floor(self, group: str, topic: str, partition: int) -> int:
+        """The offset that a group has committed of one partition."""
+        (found,) = self.broker.admin.list_group_offsets({group: None}).values()
+        return int(found[TopicPartition(topic, partition)].offset)
+
+    def end_of(self, topic: str, partition: int) -> int:
+        """The offset after the last record."""
+        (found,) = self.broker.admin.list_partition_offsets({TopicPartition(topic, partition): -1}).values()
+        return int(found.offset)
 
     def wait_for(self, look: Callable[[], bool], why: str, within: float = PATIENCE_SECONDS) -> None:
         """Until it is so; whoever is to run must be alive meanwhile."""

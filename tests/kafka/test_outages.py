@@ -16,7 +16,7 @@ import pytest
 from tests.kafka.broker import Broker
 from tests.kafka.producing import in_order, parts, traffic_of
 from tests.kafka.proxy import Proxy
-from tests.kafka.running import Agent, Both, coverage_incidents, problems_told, producing
+from tests.kafka.running import Agent, Both, Fleet, coverage_incidents, make_topics, problems_told, producing
 from tests.traffic import Traffic, generate
 
 LOST = "wervane_input_lost_records_total"
@@ -70,6 +70,21 @@ def test_a_broker_that_is_gone_for_a_while(seconds: float, broker: Broker, traff
 
 def says_it_is_away(agent: Agent) -> bool:
     return agent.now.metrics()["wervane_broker_reachable"] == 0.0
+
+
+@pytest.mark.parametrize("deaths", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_broker_that_dies_at_work(deaths: int, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
+    """SIGKILL while all read and append: what was not acknowledged is sent again, and what was is not counted twice."""
+    chance = random.Random(deaths)
+    with Both(broker, tmp_path) as fleet, producing(fleet) as producer:
+        fleet.start()
+        for part in parts(in_order(traffic), deaths):
+            producer.begin(part)
+            time.sleep(chance.uniform(0.5, 3.0))  # a moment that nobody chose
+            broker.kill()
+            broker.start()
+        producer.wait()
+        fleet.end(traffic)
 
 
 @pytest.mark.parametrize("seconds", [15.0, pytest.param(90.0, marks=pytest.mark.slow)])
@@ -159,3 +174,30 @@ def test_stopping_while_no_broker_answers(
         producer.send(second)
         fleet.start()
         fleet.end(traffic)
+
+
+@pytest.mark.parametrize("log", ["pairs", "outcomes"])
+def test_records_deleted_between_stages(log: str, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
+    """Retention that is too short for a stage that was down: what it never saw is told, to the record."""
+    first, second = parts(in_order(traffic), 2)
+    with Fleet(broker, tmp_path, make_topics(broker)) as fleet, producing(fleet) as producer:
+        score, decide = fleet.add("score"), fleet.add("decide")
+        fleet.add("route")
+        for agent in fleet.agents:
+            agent.start()
+        producer.send(first)
+        fleet.wait_until_seen(decide, traffic_of(first))
+        down = score if log == "pairs" else decide
+        down.stop()
+        topic = fleet.topics.between[log][0]
+        position = fleet.floor(down.groups[0], topic, 0)
+        producer.send(second)
+        fleet.wait_for(lambda: fleet.end_of(topic, 0) > position + 40, f"more {log}")
+        broker.delete_records(topic, 0, position + 40)
+        down.start()
+        fleet.wait_for(lambda: bool(down.now.events("input_problem")), "the loss")
+        assert problems_told(down) == {(f"{topic}-0", position, 40)}
+        fleet.wait_for(lambda: bool(decide.now.events("incident_firing")), "the incident")
+        for agent in fleet.agents:
+            agent.stop()
+    assert coverage_incidents(decide)[-1]["evidence"] == 40

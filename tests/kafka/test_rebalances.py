@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from tests.agent.processes import slices
 from tests.kafka.broker import Broker
 from tests.kafka.producing import Producing, in_order, parts, traffic_of
+from tests.kafka.replaying import WATERMARK, incidents, instant, last_metrics, replay, table, worsening
 from tests.kafka.running import DECIDE, ROUTE_SCORE, Agent, Fleet, Topics, has_partitions, make_topics, producing
 from tests.traffic import generate, recount
 
@@ -124,3 +127,58 @@ def test_partitions_added_to_an_input(stages: str, broker: Broker, tmp_path: Pat
         for agent in agents:
             agent.stop()
     assert slices(agents[-1].state) == recount(traffic)
+
+
+# ------------------------------------------------------------------------------------------------------------- deciders
+@pytest.mark.parametrize("changes", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_deciders_come_go_and_die(changes: int, broker: Broker, tmp_path: Path) -> None:
+    """Customers move from one decider to another: each has one, no incident is lost, and none is told otherwise."""
+    sent, sections = worsening(500 * changes, customers=3)
+    replayed = replay(tmp_path / "replay", traffic_of(sent), sections)
+    page_at = max(instant(str(line["at"])) for line in incidents(replayed) if line["level"] == "page")
+    chance = random.Random(changes)
+    with Fleet(broker, tmp_path, make_topics(broker, outcomes=6)) as fleet, producing(fleet) as producer:
+        deciders = [fleet.add(DECIDE, **sections) for _ in range(2)]
+        fleet.add(ROUTE_SCORE, **sections)
+        for agent in fleet.agents:
+            agent.start()
+        for part in parts(sent, changes):
+            producer.begin(part)
+            time.sleep(chance.uniform(0.0, CHANGES_SECONDS))  # a moment that nobody chose
+            change_one(fleet, deciders, chance)
+        for decider in deciders:
+            if decider.running is None:
+                decider.start()
+        producer.wait()
+        fleet.wait_for(partial(shown_by, deciders, table(replayed)), "all of it", 120.0)
+        fleet.wait_for(lambda: min(decided_until(decider) for decider in deciders) > page_at, "the last page", 120.0)
+        for agent in fleet.agents:
+            agent.stop()
+    whole = sorted(row for decider in deciders for row in table(decider.state)[1:])
+    assert whole == sorted(table(replayed)[1:])
+    until = min(last_metrics(decider.state)[WATERMARK] for decider in deciders)
+    told = [line for decider in deciders for line in every_incident(decider)]
+    assert until > page_at
+    assert upto(until, told) == upto(until, incidents(replayed))
+
+
+def shown_by(deciders: list[Agent], wanted: list[Sequence[str]]) -> bool:
+    """Whether their rows together are those of a table, by transcripts and pairs."""
+    rows = [row for decider in deciders for row in json.loads(decider.now.ask("/api/v1/slices")[1])["slices"]]
+    shown = [[row["customer"], row["slice"], str(row["transcripts"]), str(row["pairs"])] for row in rows]
+    return sorted(shown) == sorted(list(row[:4]) for row in wanted[1:])
+
+
+def decided_until(decider: Agent) -> float:
+    return decider.now.metrics()[WATERMARK]
+
+
+def every_incident(decider: Agent) -> list[dict[str, object]]:
+    """Also of partitions that it had for a while."""
+    files = sorted(decider.state.glob("outcomes-*/incidents.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+def upto(until: float, lines: list[dict[str, object]]) -> list[str]:
+    """What was told of the time before, once each: who has a partition's state made anew tells it all again."""
+    return sorted({json.dumps(line) for line in lines if instant(str(line["at"])) < until})

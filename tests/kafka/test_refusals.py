@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
 
 from tests.kafka import poison_batches
 from tests.kafka.broker import Broker
@@ -69,7 +68,7 @@ def test_half_of_the_messages_rejected_ends_it_without_committing(
             assert "messages were rejected" in last and "without committing" in last and "wervane schema" in last
             assert fleet.committed(agent.groups[:1]) == 0
         if stages:
-            assert ends(broker, fleet.topics.dead_letters[0]) == 0, "dead letters of what was not committed"
+            assert fleet.end_of(fleet.topics.dead_letters[0], 0) == 0, "dead letters of what was not committed"
 
 
 def ended(agent: Agent) -> str:
@@ -80,12 +79,6 @@ def ended(agent: Agent) -> str:
     assert code == 4, running.stderr()[-4000:]
     assert "Traceback" not in running.stderr()
     return running.stderr().splitlines()[-1]
-
-
-def ends(broker: Broker, topic: str) -> int:
-    """How many records were appended to a topic of one partition."""
-    answer = broker.admin.list_partition_offsets({TopicPartition(topic, 0): -1})
-    return sum(int(found.offset) for found in answer.values())
 
 
 # ------------------------------------------------------------------------------------------------------------ made anew

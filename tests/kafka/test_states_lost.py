@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def readiness(agent: Agent) -> int | None:
         return None
     assert agent.now.ask("/metrics")[0] == 200
     return agent.now.ask("/readyz")[0]
+
+
+def waits(agent: Agent) -> bool:
+    """Whether it said that others have some of the partitions."""
+    return bool(agent.now.events("waiting_for_partitions"))
 
 
 @pytest.mark.parametrize("deaths", [0, 3], ids=["at-once", "killed-meanwhile"])
@@ -109,3 +115,24 @@ def test_a_stage_without_its_state(stages: str, broker: Broker, traffic: Traffic
             agent.stop()
     assert slices(decider.state) == recount(traffic)
     assert not scrapes.falls, "\n".join(scrapes.falls)
+
+
+def test_one_process_replaced_by_another_elsewhere(broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
+    """A rollout starts the new one before the old one ends: neither works with half of the partitions."""
+    first, second = parts(in_order(traffic), 2)
+    with Fleet(broker, tmp_path, make_topics(broker)) as fleet, producing(fleet) as producer:
+        old, new = fleet.add(), fleet.add()
+        producer.send(first)
+        old.start()
+        fleet.wait_until_seen(old, traffic_of(first))
+        new.start()
+        for agent in (old, new):
+            fleet.wait_for(partial(waits, agent), "saying so")
+            assert readiness(agent) == 503
+        assert old.now.seen() == to_be_seen(traffic_of(first)), "what was shown stays"
+        old.stop()
+        producer.send(second)
+        fleet.wait_until_seen(new, traffic)
+        assert readiness(new) == 200
+        new.stop()
+    assert slices(new.state) == recount(traffic)
