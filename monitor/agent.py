@@ -39,6 +39,7 @@ from monitor.core.parity import failures, parity
 from monitor.core.pipeline import UPSTREAM, Effects
 from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
 from monitor.core.rejections import RejectionGuard
+from monitor.core.routing import TENANT_NOT_ALLOWED
 from monitor.core.scoring import Scorer
 from monitor.core.snapshot import MetricsSnapshot
 from monitor.decoders import Decoder, decoder_for, mapped_topics
@@ -128,7 +129,7 @@ class Agent:
             log.error("file_cut", file=name, bytes=lost)
         self._source.seek(store.offsets())
         if topics is not None:
-            self.pipeline.expect(topics.partitions)
+            self.pipeline.expect(topics.sources)
             topics.skim_by(self.pipeline.router, mapped_topics(settings))
         self.publish()
 
@@ -179,9 +180,11 @@ class Agent:
         self._lines_open += 1
         self._write_down(effects)
         rejected = effects.rejected
+        if rejected is not None and rejected.reason == TENANT_NOT_ALLOWED:
+            rejected = None  # others' traffic on a shared topic: one counter, and no other trace
         if rejected is not None:
             self._store.add_outbox("rejected", encode_pointer(_pointer(line, rejected)))
-        if self._guard is not None and self._guard.note(rejected is not None, time.monotonic()):
+        if self._guard is not None and self._guard.note(rejected is not None, time.monotonic(), line.stands_for):
             raise TooManyRejected(self._guard.rejected, self._guard.messages)
 
     def _decoder(self, line: Line) -> Decoder:
@@ -277,14 +280,10 @@ class Agent:
     def _note_loss(self, problem: InputProblem) -> None:
         """The loss becomes durable with the position behind it: it is reported once, whatever dies."""
         name = problem.source.partition("@")[0]
-        self.pipeline.count(
-            f'input_lost_records_total{{topic="{name.rpartition("-")[0]}",problem="{problem.problem}"}}',
-            problem.lost_records,
-        )
         behind = problem.position + problem.lost_records  # records from there on may have been read in the same poll
         self._positions[problem.source] = max(self._positions.get(problem.source, 0), behind)
         self._lines_open += 1
-        self._write_down(self.pipeline.lose(name, problem.position, problem.lost_records, time.time()))
+        self._write_down(self.pipeline.lose(name, problem.position, problem.lost_records, time.time(), problem.problem))
 
     def _note_passed_over(self) -> None:
         """What need not be read counts when it is weighed how much is rejected."""

@@ -76,7 +76,8 @@ class RouteStage:
         self._counters = counters
         self._arrivals = Arrivals()
         self._sampler = Sampler(sampling, key, settings.ttl_seconds, settings.lateness_seconds)
-        self.router = router_of(settings, self._sampler, counters)
+        self._sampler.write_widest()  # also where no transcript comes by: references are kept as their transcripts were
+        self.router = router_of(settings, self._sampler, counters, erases_all=True)
 
     def feed(self, kind: Kind, message: Message, clipped: tuple[str, ...], offset: int, sha256: bytes) -> RoutedMessage:
         """Take in one decoded message."""
@@ -132,6 +133,8 @@ class ScoredEntry(msgspec.Struct):
     entries: list[OutcomeEntry] = []
     rejected: Rejected | None = None
     """The original message is a reject after all: two tenants use its id."""
+    sealed: bool = False
+    """What correctors were shown of the utterance must go, too."""
 
 
 class Quiet(Counters):
@@ -212,14 +215,15 @@ class ScoreStage:
             return ScoredEntry()
         self._counters.count('log_records_total{topic="pairs",outcome="new"}')
         if not isinstance(entry.routed, Erasure):
-            self._arrivals.see(entry.routed.event_at)
+            self._arrivals.see(entry.routed.event_at, entry.origin.upstream)
         joined = self._joiner.join(entry.routed, self._arrivals.reached, self._arrivals.newest_at)
         self._joiner.bound_storage(self._arrivals.newest_at)
         rejected = None
         if joined.conflict:
             self._counters.count('records_rejected_total{topic="transcript",reason="id_conflict"}')
             rejected = None if self._scorer.resting else Rejected(reason=Reason("id_conflict"), digest=entry.sha256)
-        return ScoredEntry(list(self._entries(joined.emissions, offset)), rejected)
+        sealed = joined.sealed and not self._scorer.resting
+        return ScoredEntry(list(self._entries(joined.emissions, offset)), rejected, sealed)
 
     def feed_mark(self, mark: Mark, offset: int) -> ScoredEntry:
         """An input partition has come this far."""

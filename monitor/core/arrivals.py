@@ -17,6 +17,7 @@ nothing more. A partition that nobody reads any more holds event time where it w
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from enum import Enum
 
 import msgspec
@@ -26,6 +27,9 @@ from monitor.core.records import Loss, Mark, Origin
 
 CLOCKS_SECONDS = 60.0
 """Readers' clocks differ by less, or one of them was wrong and is right now."""
+
+GONE_SECONDS = 600.0
+"""Silence after which an upstream beyond the number that there are is gone: longer than any agent takes to restart."""
 
 LOSSES_MAX = 10
 """Gaps of one partition that are remembered, and told in each mark: the last. Everybody downstream forgets alike."""
@@ -40,8 +44,13 @@ class Upstream(msgspec.Struct):
 
     newest_at: float | None = None
     current: bool = False
+    marked_at: float = 0.0
+    """Its reader's clock at its last mark."""
     read_at: float = 0.0
     """If current: all that was there at this moment has been read."""
+    seen_at: float | None = None
+    """The newest event time among its records, which its next mark makes known: a reader that has just taken over does
+    not know it."""
 
 
 class Progress(msgspec.Struct):
@@ -122,6 +131,17 @@ class Arrivals:
             self._expected = upstreams
             self._settle()
 
+    def keep(self, upstreams: Collection[str]) -> None:
+        """These are all there are: one that is read no more must not hold event time where it was."""
+        for gone in self._upstreams.keys() - set(upstreams):
+            self._forget(gone)
+        self._expected = len(upstreams)
+        self._settle()
+
+    def _forget(self, upstream: str) -> None:
+        del self._upstreams[upstream]
+        self._dirty.add((UPSTREAM, upstream))
+
     def note(self, upstream: str, event_at: float) -> bool:
         """A record of this event time came; whether event time has come further by it."""
         self.see(event_at)
@@ -137,8 +157,16 @@ class Arrivals:
             return self._settle()
         return False
 
-    def see(self, event_at: float) -> None:
-        """A record of this event time came; how far its upstream is, marks say."""
+    def see(self, event_at: float, upstream: str | None = None) -> None:
+        """A record of this event time came; how far its upstream is, marks say.
+
+        `upstream`: for its next mark to make known, where marks tell of an upstream's own records.
+        """
+        if upstream is not None:
+            state = self._upstreams.setdefault(upstream, Upstream())
+            if state.seen_at is None or event_at > state.seen_at:
+                state.seen_at = event_at
+                self._dirty.add((UPSTREAM, upstream))
         progress = self._progress
         if progress.oldest_at is None or event_at < progress.oldest_at:
             progress.oldest_at = event_at
@@ -163,15 +191,17 @@ class Arrivals:
     def mark(self, mark: Mark) -> dict[str, int]:
         """What a reader says of its upstream; returns what was lost since it was last said, by partition."""
         state = self._upstreams.setdefault(mark.upstream, Upstream())
-        reached_at = mark.reached_at
+        reached_at = max((at for at in (mark.reached_at, state.seen_at) if at is not None), default=None)
         if reached_at is not None and (state.newest_at is None or reached_at > state.newest_at):
             state.newest_at = reached_at
             self._progress.newest_at = max(reached_at, self._progress.newest_at or reached_at)
             self._dirty.add((PROGRESS, ""))
         state.current = mark.current
         state.read_at = mark.at if mark.read_at is None else mark.read_at
+        state.marked_at = mark.at
         self._dirty.add((UPSTREAM, mark.upstream))
         self._expected = mark.of
+        self._forget_gone(mark.at)
         self._vouch(mark.at)
         self._settle()
         newly: dict[str, int] = {}
@@ -180,6 +210,14 @@ class Arrivals:
             if more > 0:
                 newly[partition] = newly.get(partition, 0) + more
         return newly
+
+    def _forget_gone(self, now: float) -> None:
+        """A topic that is read no more, or was made again, leaves upstreams too many: those that are silent longest."""
+        while len(self._upstreams) > self._expected:
+            name, state = min(self._upstreams.items(), key=lambda item: (item[1].marked_at, item[0]))
+            if state.marked_at > now - GONE_SECONDS:
+                return
+            self._forget(name)
 
     def lose(self, partition: str, first: int, lost: int) -> int:
         """Records of this partition, from `first` on, are gone unread; returns how many of them are news."""
@@ -261,7 +299,7 @@ class Arrivals:
             if table == SEEN:
                 value = self._seen[key]
             elif table == UPSTREAM:
-                value = self._upstreams[key]
+                value = self._upstreams.get(key)
             elif table == LOSS:
                 value = self._losses.get(_read_loss_key(key))
             written.append(Change(table, key, None if value is None else msgspec.msgpack.encode(value)))

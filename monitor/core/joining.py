@@ -27,6 +27,8 @@ class Joined(msgspec.Struct):
     emissions: list[Emission] = []
     conflict: bool = False
     """The utterance's id is used by two tenants: the message is a reject after all."""
+    sealed: bool = False
+    """Nothing of the utterance may be held any more: it was erased, or two tenants use its id."""
     reviewable: bool = False
     """A hypothesis is held that nobody has corrected."""
 
@@ -59,7 +61,7 @@ class Joiner:
             case HeldReference():
                 return self._reference(routed)
             case Erasure():
-                return Joined(self._pairing.erase(routed.key, newest_at or SEALED_AT))
+                return Joined(self._pairing.erase(routed.key, newest_at or SEALED_AT), sealed=True)
 
     def _transcript(self, arrived: HeldTranscript, reached: float | None) -> Joined:
         if not self._sampler.may_be_kept(UtteranceKey(arrived.key)):
@@ -71,7 +73,9 @@ class Joiner:
         fate, emissions = self._pairing.transcript(arrived)
         self._counters.count(f'transcripts_total{{outcome="{fate}"}}')
         if fate == TranscriptFate.CONFLICT:
-            return Joined(emissions, conflict=True)
+            return Joined(emissions, conflict=True, sealed=True)
+        if fate == TranscriptFate.ERASED:
+            return Joined(emissions, sealed=True)
         corrected = any(isinstance(emission, Outcome) for emission in emissions)
         return Joined(emissions, reviewable=fate in (TranscriptFate.HELD, TranscriptFate.REPLACED) and not corrected)
 

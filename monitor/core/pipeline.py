@@ -10,7 +10,7 @@ between them are in apart.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -131,11 +131,13 @@ class Pipeline:
         self._look_if_due(effects)
         return effects
 
-    def lose(self, partition: str, first: int, lost: int, at: float) -> Effects:
+    def lose(self, partition: str, first: int, lost: int, at: float, problem: str) -> Effects:
         """Messages of this partition are gone unread; `at`: event time if none is known yet."""
         effects = Effects([], [], [])
         newly = self._arrivals.lose(partition, first, lost)
         if newly > 0:
+            topic = partition.rpartition("-")[0]
+            self.count(f'input_lost_records_total{{topic="{topic}",problem="{problem}"}}', newly)
             effects.transitions += self._customers.report_loss(partition, newly, self._arrivals.newest_at or at)
         return effects
 
@@ -143,9 +145,9 @@ class Pipeline:
         """Inputs that are read this much further in event time than the slowest that has more to tell."""
         return self._arrivals.ahead(seconds)
 
-    def expect(self, upstreams: int) -> None:
-        """How many inputs there are, when there are several."""
-        self._arrivals.expect(upstreams)
+    def expect(self, upstreams: Collection[str]) -> None:
+        """Which inputs there are, when there are several."""
+        self._arrivals.keep(upstreams)
 
     def _look_if_due(self, effects: Effects) -> None:
         watermark = self.watermark
@@ -248,7 +250,7 @@ class Pipeline:
                 self.router.know(customer)
 
 
-def router_of(settings: PipelineSettings, sampler: Sampler, counters: Counters) -> Router:
+def router_of(settings: PipelineSettings, sampler: Sampler, counters: Counters, *, erases_all: bool = False) -> Router:
     """ROUTE as configured."""
     return Router(
         slices=settings.slices,
@@ -258,6 +260,7 @@ def router_of(settings: PipelineSettings, sampler: Sampler, counters: Counters) 
         customers_max=settings.customers_max,
         unit=settings.unit,
         reviews=settings.reviews,
+        erases_all=erases_all,
     )
 
 

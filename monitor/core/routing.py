@@ -32,6 +32,8 @@ DIGEST_BYTES = 16
 """Of a transcript's SHA-256, kept to tell its versions apart: 64 bits of safety against a forged equal, and 15 MB less
 for a million utterances."""
 
+TENANT_NOT_ALLOWED = Reason("tenant_not_allowed")
+
 Message = Transcript | Reference | Tombstone | Partial | Rejected
 
 
@@ -68,7 +70,10 @@ class Router:
         customers_max: int,
         unit: str,
         reviews: bool,
+        erases_all: bool = False,
     ) -> None:
+        """`erases_all`: what is held elsewhere may have been kept by rules that this sampler does not know."""
+        self._erases_all = erases_all
         self._names = slices.names
         self._sampler = sampler
         self._counters = counters
@@ -115,7 +120,8 @@ class Router:
                 return Routing()
             case Tombstone():
                 key = self._sampler.coin(message.id)
-                return Routing(routed=Erasure(key=key) if self._sampler.may_be_kept(key) else None)
+                kept = self._erases_all or self._sampler.may_be_kept(key)
+                return Routing(routed=Erasure(key=key) if kept else None)
             case Transcript():
                 return self._transcript(message)
             case Reference():
@@ -142,7 +148,7 @@ class Router:
 
     def _transcript(self, message: Transcript) -> Routing:
         if not self._allowed(message.customer):
-            return Routing(rejected=Rejected(reason=Reason("tenant_not_allowed"), digest=message.digest))
+            return Routing(rejected=Rejected(reason=TENANT_NOT_ALLOWED, digest=message.digest))
         labels = self._reader.labels(message)
         stratum = self._strata_reader.labels(message) if self._budgeted else ()
         coin = self._sampler.coin(message.id)

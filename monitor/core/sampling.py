@@ -106,6 +106,12 @@ class Sampler:
         """Keyed hash (16 hex digits) that stands for a speaker or session in everything after routing."""
         return blake2b("\x1f".join(parts).encode(), key=self._key, digest_size=8, person=b"who").hexdigest()
 
+    def write_widest(self) -> None:
+        """Remember the configured probability: under a smaller one, what it kept is still held for a while."""
+        if not self._widest_written:
+            self._widest_written = True
+            self._dirty.add("widest")
+
     @property
     def keeps_all(self) -> bool:
         """Whether no coin is too high to be kept, as far as is known before a stratum is."""
@@ -122,9 +128,7 @@ class Sampler:
 
     def probability(self, stratum: Stratum, event_at: float) -> float:
         """Inclusion probability of an utterance of this stratum and event time; counts it as traffic."""
-        if not self._widest_written:
-            self._widest_written = True
-            self._dirty.add("widest")
+        self.write_widest()
         if self.settings.labels_per_day is None:
             planned = self.settings.probability
             if self._widest > planned and self._narrowed_at is None:

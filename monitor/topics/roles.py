@@ -73,7 +73,8 @@ class Members(Generic[W]):
         self._failing: set[Partition] = set()
         """Assigned, and their disk could not be read or written at the last try."""
         self._floors: dict[Partition, int] = {}
-        self._lost: list[tuple[str, int]] = []
+        self._lost: dict[Partition, list[tuple[str, int]]] = {}
+        """(labels, records) that were met with since the last checkpoint: who opens the state anew meets them again."""
         self._dirty: set[Partition] = set()
         self._told: dict[Partition, int] = {}
         self._told_at = 0.0
@@ -114,7 +115,7 @@ class Members(Generic[W]):
                 continue
             try:
                 facts = self.consumer.facts(partition.topic)
-                floor = self.consumer.committed([partition]).get(partition)
+                floor = self._floor(partition)
                 worker = self._open_worker(partition, facts)
             except (LogUnreachable, StorageFailed) as failure:
                 if isinstance(failure, StorageFailed):
@@ -128,11 +129,18 @@ class Members(Generic[W]):
                 continue
             self._opening[partition] = (since, now + RETRY_SECONDS)
 
+    def _floor(self, partition: Partition) -> int | None:
+        """How far the group ever was, if the log still begins before that: what is gone cannot be caught up with."""
+        floor = self.consumer.committed([partition]).get(partition)
+        if floor is None or self.consumer.beginnings([partition])[partition] < floor:
+            return floor
+        return None
+
     def _begin(self, partition: Partition, worker: W, floor: int | None) -> None:
         del self._opening[partition]
         self._failing.discard(partition)
-        self.workers[partition] = worker
         self._floors[partition] = floor or 0
+        self.workers[partition] = worker
         start = worker.start_at(floor)
         self.consumer.begin(partition, start)
         self.followed.start(partition, start)
@@ -145,6 +153,7 @@ class Members(Generic[W]):
         self._failing.discard(partition)
         self.followed.stop(partition)
         self._dirty.discard(partition)
+        self._lost.pop(partition, None)
         worker = self.workers.pop(partition, None)
         if worker is not None:
             self.close_worker(worker)
@@ -164,6 +173,7 @@ class Members(Generic[W]):
         self.close_worker(worker)
         self.consumer.hold([partition])
         self._dirty.discard(partition)
+        self._lost.pop(partition, None)
         now = time.monotonic()
         self._opening[partition] = (now, now + RETRY_SECONDS)
 
@@ -171,14 +181,19 @@ class Members(Generic[W]):
         self._log.error("input_problem", source=str(partition), reason=problem, position=position, count=lost)
         worker = self.workers.get(partition)
         if worker is not None:
-            worker.lose(position, lost)
+            try:
+                worker.lose(position, lost)
+            except StorageFailed as failure:
+                self.reopen(partition, failure)
+                return  # and finds the same gap again
             self._dirty.add(partition)
-            self._lost.append((f'topic="{partition.topic}",problem="{problem}"', lost))
+            self._lost.setdefault(partition, []).append((f'topic="{partition.topic}",problem="{problem}"', lost))
 
     def losses(self) -> Iterator[tuple[str, int]]:
-        """(labels, records) lost since the last call."""
-        lost, self._lost = self._lost, []
-        yield from lost
+        """(labels, records) lost since the last call; ask after a checkpoint."""
+        lost, self._lost = self._lost, {}
+        for found in lost.values():
+            yield from found
 
     # ------------------------------------------------------------------------------------------------------------ state
     @property
@@ -259,6 +274,9 @@ class RouteRole:
         members = self.members
         self._mark()
         try:
+            reviewed = [worker.send_reviews(self._producer) for worker in members.workers.values()]
+            if any(reviewed):
+                self._producer.flush(FLUSH_SECONDS)
             for worker in members.workers.values():
                 worker.send(self._producer)
             self._producer.flush(FLUSH_SECONDS)

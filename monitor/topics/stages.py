@@ -41,7 +41,7 @@ WAIT_SECONDS = 0.1
 """How long the loop waits for something new: a stop is noticed after it, and idle members cost 1 % of a core."""
 VIEW_SECONDS = 2.0
 """Age of what is served at most."""
-NEEDED = {"route": ("pairs", "reviews", "dead_letters"), "score": ("outcomes", "dead_letters"), "decide": ()}
+NEEDED = {"route": ("pairs", "reviews", "dead_letters"), "score": ("outcomes", "reviews", "dead_letters"), "decide": ()}
 """Topics that a stage writes to."""
 
 Role = RouteRole | ScoreRole | DecideRole
@@ -73,6 +73,8 @@ class Stages:
         self._started_at = self._durable_at = time.time()
         self._parity_failures = failures(parity(scorer))
         self._unreachable = False
+        self.is_ready = False
+        """As of the last picture: HTTP threads ask."""
         self._foreign_told = False
         self._shown: set[Partition] = set()
         self.roles: list[Role] = []
@@ -80,7 +82,11 @@ class Stages:
         self._producer: LogProducer = connect.producer(settings)
         with ExitStack() as undo:
             undo.callback(self.close)
-            needed = sorted({getattr(names, name) for stage in stages for name in NEEDED[stage]})
+            needed = sorted(
+                getattr(names, name)
+                for name in {name for stage in stages for name in NEEDED[stage]}
+                if name != "reviews" or settings.privacy.reviews
+            )
             self._transcript_partitions = 1
             self._topics = Topics(names, self._producer, needed, self._fingerprint[:16])
             for stage in stages:
@@ -162,12 +168,13 @@ class Stages:
         while not stop.is_set():
             busy = self._step(0.0 if busy else WAIT_SECONDS / len(self.roles))
             now = time.monotonic()
-            if now - checkpoint_at >= self._settings.state.checkpoint_seconds and not self._guard.suspicious(now):
-                self.checkpoint()
-                checkpoint_at = time.monotonic()
-            if now - viewed_at >= VIEW_SECONDS:
+            if now - checkpoint_at < self._settings.state.checkpoint_seconds:
+                continue
+            self.checkpoint()
+            checkpoint_at = time.monotonic()
+            if checkpoint_at - viewed_at >= VIEW_SECONDS:  # here alone: what is shown is durable
                 self._publish(publish)
-                viewed_at = time.monotonic()
+                viewed_at = checkpoint_at
         self.checkpoint()
         self._publish(publish)
 
@@ -176,6 +183,7 @@ class Stages:
         shown = {worker.state.partition for worker in self._decided() if not worker.fresh}
         publish(self.snapshot(), not shown <= self._shown)
         self._shown = shown
+        self.is_ready = self.ready
 
     def _step(self, wait_seconds: float) -> bool:
         try:
@@ -184,19 +192,27 @@ class Stages:
             raise TooManyRejected(self._guard.rejected, self._guard.messages) from None
 
     def checkpoint(self) -> None:
-        """Every role in turn. With no broker in reach nothing is lost: all of it is sent again next time."""
+        """Every role in turn. With no broker in reach nothing is lost: all of it is sent again next time.
+
+        What may be a bad producer's release is not committed before it is known; the other roles go on.
+        """
+        suspicious = self._guard.suspicious(time.monotonic())
+        unreachable = False
         for role in self.roles:
+            if suspicious and isinstance(role, RouteRole):
+                continue
             try:
                 role.checkpoint()
             except LogUnreachable as failure:
+                unreachable = True
                 if not self._unreachable:
-                    self._unreachable = True
                     self._log.warning("broker_unreachable", reason=str(failure))
-                return
+                continue
             for labels, lost in role.members.losses():
                 self._counters.count(f"input_lost_records_total{{{labels}}}", lost)
-        self._unreachable = False
-        self._durable_at = time.time()
+        self._unreachable = unreachable
+        if not unreachable:
+            self._durable_at = time.time()
         if FOREIGN in self._counters.values and not self._foreign_told:
             self._foreign_told = True
             reason = "agents of another hash key, dimensions or profiles write to the same topics: ids do not join"
@@ -349,7 +365,7 @@ def run_stages(settings: Settings, stages: Sequence[str], *, stop: threading.Eve
     served = Served(empty_snapshot(settings))
     running = Stages(settings, stages, log, scorer)
     try:
-        served.is_ready = lambda: running.ready
+        served.is_ready = lambda: running.is_ready
         server = serve(settings, served, scorer)
         try:
             log.info("started", address=server.address, stages=list(stages), config_sha256=settings.sha256)

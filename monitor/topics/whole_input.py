@@ -8,7 +8,7 @@ so; when all are here, the state is opened, and each partition goes on where the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from monitor.adapters.jsonl import InputProblem, Line
@@ -16,7 +16,7 @@ from monitor.adapters.kafka.port import LogConsumer, LogRecord, LogRefused, Part
 from monitor.core.records import Kind, Mark
 from monitor.core.routing import Router
 from monitor.topics.following import Followed
-from monitor.topics.skimming import skim
+from monitor.topics.skimming import Skimmed, skim
 
 POLL_SECONDS = 0.1
 """How long a poll waits for something new: a stop or a lost partition is noticed after it at the latest."""
@@ -68,9 +68,9 @@ class TopicInput:
         return False
 
     @property
-    def partitions(self) -> int:
-        """How many there are, all of them ours while this is in use."""
-        return len(self._names)
+    def sources(self) -> Collection[str]:
+        """All there are, every one of them ours while this is in use."""
+        return self._names.values()
 
     # ------------------------------------------------------------------------------------------------------- members
     def whole(self) -> bool:
@@ -109,7 +109,10 @@ class TopicInput:
             if ids.get(printed, stored) != stored:
                 raise made_again(printed)
         committed = self._consumer.committed(list(self._names))
-        self._floor = {self._names[partition]: offset for partition, offset in committed.items()}
+        beginnings = self._consumer.beginnings(list(self._names))
+        self._floor = {  # what the log has lost cannot be caught up with
+            self._names[partition]: offset for partition, offset in committed.items() if beginnings[partition] < offset
+        }
         self._passed_floor = False
         self._followed.clear()
         for partition, name in self._names.items():
@@ -133,14 +136,14 @@ class TopicInput:
         name, topic, number = self._names[partition], partition.topic, partition.number
         kind = self._kinds[topic]
         end = records[-1].offset + 1
-        skimmed = skim(self._router, kind, records, now) if self._router and topic not in self._mapped else None
-        for record in records if skimmed is None else skimmed.records:
-            at = record.offset
-            lines.append(
-                Line(name, at, at + 1, kind, record.value, None, topic, at, record.key, record.headers, number)
-            )
-        passed_over, event_at = (0, None) if skimmed is None else (skimmed.passed_over, skimmed.event_at)
-        self._read.append(Read(name, end, passed_over, event_at))
+        skimmed = Skimmed(records, 0, None)
+        if self._router is not None and topic not in self._mapped:
+            skimmed = skim(self._router, kind, records, now)
+        for record in skimmed.records:
+            at, key, headers = record.offset, record.key, record.headers
+            stands_for = skimmed.stands_for if at in skimmed.plain else 1.0
+            lines.append(Line(name, at, at + 1, kind, record.value, None, topic, at, key, headers, number, stands_for))
+        self._read.append(Read(name, end, skimmed.passed_over, skimmed.event_at))
         self._followed.read(partition, end)
 
     def read(self) -> list[Read]:

@@ -23,7 +23,7 @@ from monitor.adapters.kafka.producer import KafkaLogProducer
 from monitor.adapters.wire.entries import encode_pair
 from monitor.core.apart import PairEntry
 from monitor.core.pairing_port import HeldTranscript
-from monitor.core.records import Origin
+from monitor.core.records import Mark, Origin
 from monitor.core.slicing import SliceSettings
 from tests.agent.processes import Running
 from tests.bench.bench_scoring import read_speech
@@ -33,6 +33,8 @@ from tests.kafka.running import Agent, Fleet, make_topics
 DAYS = 29.0
 AT_ONCE = 20_000
 TEXTS = 20_000
+INPUTS = 12
+"""Partitions of all inputs: so many upstreams send marks."""
 PATIENCE_SECONDS = 1_800.0
 
 
@@ -50,25 +52,29 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=200_000)
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--marks", type=int, default=0, help="marks on the log, for each pending transcript")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(Path(folder) / "kafka")
         broker.prepare()
         broker.start()
         try:
-            measure(broker, Path(folder), options.pending, options.partitions, options.repeats)
+            measure(broker, Path(folder), options.pending, options.partitions, options.repeats, options.marks)
         finally:
             broker.close()
 
 
-def measure(broker: Broker, folder: Path, pending: int, partitions: int, repeats: int) -> None:
+def measure(broker: Broker, folder: Path, pending: int, partitions: int, repeats: int, marks: int) -> None:
     topics = make_topics(broker, pairs=partitions, outcomes=4)
-    produce(broker, topics.pairs[0], partitions, pending)
+    produce(broker, topics.pairs[0], partitions, pending, marks)
     on_log = sum(file.stat().st_size for file in (broker.folder / "log").glob(f"{topics.pairs[0]}-*/*.log"))
-    print(f"{pending} pending transcripts in {partitions} partitions; {on_log / 1e6:.0f} MB on the log")
+    print(
+        f"{pending} pending transcripts, {pending * marks} marks, {partitions} partitions; {on_log / 1e6:.0f} MB on the log"
+    )
+    expected = pending * (1 + marks)
     with Fleet(broker, folder / "agents", topics) as fleet:
         agent = fleet.add("score", "score", state={"pending_max": 100_000_000})
-        tell("first time", pending, [live(fleet, agent, pending, first=True)])
+        tell("first time", pending, [live(fleet, agent, pending, first=expected)])
         lives = []
         for _ in range(repeats):
             shutil.rmtree(agent.state)
@@ -77,13 +83,13 @@ def measure(broker: Broker, folder: Path, pending: int, partitions: int, repeats
         tell("from its files", pending, [live(fleet, agent, pending) for _ in range(repeats)])
 
 
-def live(fleet: Fleet, agent: Agent, pending: int, *, first: bool = False) -> Life:
-    """From the start of a process until it is ready; the first time, until it has told everything."""
+def live(fleet: Fleet, agent: Agent, pending: int, *, first: int = 0) -> Life:
+    """From the start of a process until it is ready; the first time, until it has told so many records."""
     agent.state.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     running = agent.start()
     if first:
-        fleet.wait_for(lambda: fleet.committed(agent.groups) >= pending, "everything", PATIENCE_SECONDS)
+        fleet.wait_for(lambda: fleet.committed(agent.groups) >= first, "everything", PATIENCE_SECONDS)
     else:
         fleet.wait_for(lambda: ready(running), "ready", PATIENCE_SECONDS)
     seconds, cpu, resident = time.monotonic() - started, cpu_seconds(running), resident_mb(running)
@@ -102,17 +108,28 @@ def tell(how: str, pending: int, lives: Sequence[Life]) -> None:
     )
 
 
-def produce(broker: Broker, topic: str, partitions: int, pending: int) -> None:
+def produce(broker: Broker, topic: str, partitions: int, pending: int, marks: int) -> None:
     """What ROUTE would have sent over the last days; sessions of eight."""
     producer = KafkaLogProducer({"bootstrap_servers": [broker.bootstrap]})
     names = SliceSettings().names
     for number, entry in enumerate(entries(pending)):
         key = entry.routed.key
         producer.send(topic, key % partitions, f"{key:016x}".encode(), encode_pair(entry, names))
+        for mark in range(number * marks, (number + 1) * marks):
+            said = Mark(
+                upstream=f"transcripts-{mark // partitions % INPUTS}@01234567", of=INPUTS,
+                reached_at=event_time(entry), current=True, at=event_time(entry),
+            )  # fmt: skip
+            producer.send(topic, mark % partitions, None, encode_pair(said, names))
         if number % AT_ONCE == AT_ONCE - 1:
             producer.flush(120.0)
     producer.flush(120.0)
     producer.close()
+
+
+def event_time(entry: PairEntry) -> float:
+    assert isinstance(entry.routed, HeldTranscript)
+    return entry.routed.event_at
 
 
 def entries(pending: int) -> Iterator[PairEntry]:

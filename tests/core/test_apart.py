@@ -225,8 +225,9 @@ class Flow:
         """Everybody reads on to the end, and says so again and again, as live readers do: what is known by one mark is
         vouched for by the next.
         """
+        workers: list[Route | Score | Decide] = [*self.routes, *self.scores, *self.decides]
         for _ in range(4):
-            for worker in (*self.routes, *self.scores, *self.decides):
+            for worker in workers:
                 finish(worker)
 
     def counted(self, series: str) -> int:

@@ -213,6 +213,16 @@ def test_a_mark_alone_carries_event_time() -> None:
     assert progress(arrivals) == (60.0, 70.0), "an older mark that was sent again"
 
 
+def test_a_mark_makes_known_what_was_seen_of_its_records() -> None:
+    """A reader that has just taken over a partition does not know its newest event time; who got the record does."""
+    arrivals = Arrivals(2)
+    arrivals.see(70.0, "a")
+    arrivals.mark(mark("b", reached_at=90.0))
+    assert progress(arrivals) == (None, 90.0)
+    arrivals.mark(mark("a", reached_at=None))
+    assert progress(arrivals) == (70.0, 90.0)
+
+
 def test_a_partition_that_was_added_is_waited_for() -> None:
     """Its first records are as old as the moment it was added; nothing moves before they were heard of."""
     arrivals = Arrivals(1)
@@ -293,6 +303,7 @@ UPSTREAMS = 3
 NAMES = st.sampled_from("abc")
 INSTANTS = st.integers(0, 20).map(float)
 NOTES = st.tuples(NAMES, INSTANTS)
+SIGHTS = st.tuples(st.just("see"), NAMES, INSTANTS)
 MARKS = st.builds(
     mark,
     NAMES,
@@ -302,22 +313,34 @@ MARKS = st.builds(
     at=st.integers(0, 300).map(float),
     losses=st.lists(st.tuples(st.sampled_from(["x", "y"]), st.integers(0, 20), st.integers(1, 9)), max_size=4),
 )
-EVENTS = st.lists(st.one_of(NOTES, MARKS), max_size=25)
+Event = tuple[str, float] | tuple[str, str, float] | Mark
+EVENTS: st.SearchStrategy[list[Event]] = st.lists(st.one_of(NOTES, SIGHTS, MARKS), max_size=25)
 
 
-def take(arrivals: Arrivals, event: tuple[str, float] | Mark) -> object:
-    return arrivals.mark(event) if isinstance(event, Mark) else arrivals.note(*event)
+def take(arrivals: Arrivals, event: Event) -> object:
+    if isinstance(event, Mark):
+        return arrivals.mark(event)
+    if len(event) == 2:
+        return arrivals.note(*event)
+    arrivals.see(event[2], event[1])
+    return False
 
 
-def reached_by(events: Sequence[tuple[str, float] | Mark]) -> float | None:
+def reached_by(events: Sequence[Event]) -> float | None:
     """How far event time may be after these, from nothing but what is written at the head of the module."""
     newest: dict[str, float] = {}
     last: dict[str, Mark] = {}
     asked: tuple[float, float] | None = None
     clock: float | None = None
     vouched = -math.inf
+    seen: dict[str, float] = {}
     for event in events:
+        if isinstance(event, tuple) and len(event) == 3:
+            seen[event[1]] = max(event[2], seen.get(event[1], event[2]))
+            continue
         name, at = (event.upstream, event.reached_at) if isinstance(event, Mark) else event
+        if isinstance(event, Mark) and name in seen:
+            at = max(at if at is not None else -math.inf, seen[name])
         if at is not None:
             newest[name] = max(at, newest.get(name, at))
         if not isinstance(event, Mark):
@@ -340,7 +363,7 @@ def reached_by(events: Sequence[tuple[str, float] | Mark]) -> float | None:
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(EVENTS)
-def test_event_time_is_what_a_recount_from_the_beginning_says(events: list[tuple[str, float] | Mark]) -> None:
+def test_event_time_is_what_a_recount_from_the_beginning_says(events: list[Event]) -> None:
     """The running sums are there for speed: they must agree with the definition after every single event."""
     arrivals = Arrivals(UPSTREAMS)
     furthest = -math.inf
@@ -356,9 +379,7 @@ def test_event_time_is_what_a_recount_from_the_beginning_says(events: list[tuple
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(EVENTS, st.sets(st.integers(0, 25)))
-def test_restored_it_goes_on_as_if_nothing_had_happened(
-    events: list[tuple[str, float] | Mark], restarts: set[int]
-) -> None:
+def test_restored_it_goes_on_as_if_nothing_had_happened(events: list[Event], restarts: set[int]) -> None:
     """A deployment must neither hold event time back nor let it run ahead, nor tell a loss twice."""
     straight, documents = Arrivals(UPSTREAMS), Documents()
     restarted = Arrivals(UPSTREAMS)

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def replay(folder: Path, traffic: Traffic, sections: Sections) -> Path:
     return folder / "out"
 
 
-def table(folder: Path) -> list[Sequence[str]]:
+def table(folder: Path) -> list[list[str]]:
     """slices.csv up to the column of clusters: what follows depends on the last look, which a replay takes later."""
     with (folder / "slices.csv").open() as file:
         return [row[:13] for row in csv.reader(file)]

@@ -78,9 +78,13 @@ def test_a_broker_that_dies_at_work(deaths: int, broker: Broker, traffic: Traffi
     chance = random.Random(deaths)
     with Both(broker, tmp_path) as fleet, producing(fleet) as producer:
         fleet.start()
-        for part in parts(in_order(traffic), deaths):
+        first, *rest = parts(in_order(traffic), deaths + 1)
+        producer.send(first)
+        for agent in (fleet.whole, fleet.decider):
+            fleet.wait_until_seen(agent, traffic_of(first))
+        for part in rest:
             producer.begin(part)
-            time.sleep(chance.uniform(0.5, 3.0))  # a moment that nobody chose
+            time.sleep(chance.uniform(0.1, 2.0))  # a moment that nobody chose
             broker.kill()
             broker.start()
         producer.wait()

@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -162,11 +161,11 @@ def test_deciders_come_go_and_die(changes: int, broker: Broker, tmp_path: Path) 
     assert upto(until, told) == upto(until, incidents(replayed))
 
 
-def shown_by(deciders: list[Agent], wanted: list[Sequence[str]]) -> bool:
+def shown_by(deciders: list[Agent], wanted: list[list[str]]) -> bool:
     """Whether their rows together are those of a table, by transcripts and pairs."""
     rows = [row for decider in deciders for row in json.loads(decider.now.ask("/api/v1/slices")[1])["slices"]]
     shown = [[row["customer"], row["slice"], str(row["transcripts"]), str(row["pairs"])] for row in rows]
-    return sorted(shown) == sorted(list(row[:4]) for row in wanted[1:])
+    return sorted(shown) == sorted(row[:4] for row in wanted[1:])
 
 
 def decided_until(decider: Agent) -> float:

@@ -30,6 +30,7 @@ from monitor.topics.workers import RouteWorker, ScoreWorker
 from tests.builders import HOUR, MARCH_2
 from tests.kafka.memory import MemoryConsumer, MemoryProducer
 from tests.topics.cluster import (
+    CUSTOMERS,
     INPUTS,
     NOW,
     STAGES,
@@ -43,7 +44,6 @@ from tests.topics.cluster import (
     several_customers,
 )
 
-CUSTOMERS = ("acme", "beta", "city")
 MOVES = 120
 DEPLOYMENTS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (STAGES,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ ROUNDS_MAX = 60
 """What any of these clusters needs to come to rest is below 20."""
 QUIET_ROUNDS = 4
 """Without a change of totals: a record needs three to pass through all stages."""
+
+CUSTOMERS = ("acme", "beta", "city")
 
 Totals = dict[str, tuple[int, int, int, int, int]]
 """Slice -> (pairs, reference words, S, D, I), as `tests.traffic.recount` gives them."""
@@ -148,6 +150,9 @@ class Cluster:
         raise AssertionError("it did not come to rest")
 
 
+MakeCluster = Callable[..., Cluster]
+
+
 class Process:
     """One process of some stages."""
 
@@ -188,6 +193,11 @@ class Process:
 
     def deciders(self) -> list[DecideWorker]:
         return [worker for worker in self.workers().values() if isinstance(worker, DecideWorker)]
+
+    @property
+    def ready(self) -> bool:
+        """What the next picture will be shown with."""
+        return self.stages.ready
 
     def counted(self, series: str) -> int:
         return self.stages.snapshot().view.counters.get(series, 0)
@@ -268,6 +278,24 @@ def told_by(*processes: Process) -> list[Transition]:
         for worker in process.deciders()
         for transition in worker.stage.customers.transitions
     ]
+
+
+# ------------------------------------------------------------------------------------------------------------ in a line
+def publish(cluster: Cluster, traffics: dict[str, Traffic]) -> None:
+    for traffic in traffics.values():
+        cluster.publish_traffic(traffic)
+
+
+def settled(cluster: Cluster, traffics: dict[str, Traffic], *processes: Process) -> None:
+    """Everybody reads to the end, and every customer's slices add up to the recount."""
+    cluster.settle(*processes, newest_at=newest_of(traffics))
+    assert counted_by(*processes) == expected(traffics)
+
+
+def line(id_: str, *, hours: float = 0.0, **changes: object) -> str:
+    """One transcript; also one reference, with fields that nobody reads."""
+    fields = {"schema": 1, "id": id_, "ts": round(1000 * (MARCH_2 + hours * HOUR)), "customer": "acme"}
+    return json.dumps({**fields, "deployment": "wards", "text": "alpha bravo", **changes})
 
 
 LOG = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[lambda _logger, _name, _event: ""])

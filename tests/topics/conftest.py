@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.topics.cluster import NOW, Clock, Cluster
+from tests.topics.cluster import CUSTOMERS, NOW, Clock, Cluster, several_customers
+from tests.traffic import Traffic
 
 
 @pytest.fixture
@@ -30,3 +31,9 @@ def make_cluster(tmp_path: Path, clock: Clock) -> Callable[..., Cluster]:
         return Cluster(tmp_path, clock, **changes)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def traffics() -> dict[str, Traffic]:
+    """Of each customer."""
+    return several_customers(80, CUSTOMERS)

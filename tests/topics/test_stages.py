@@ -1,55 +1,19 @@
-"""Stages over topics: whatever fails, moves or is sent twice, every pair counts once and nothing is shown too early."""
+"""Stages over topics: whatever fails, moves or is sent twice, every pair counts once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
 
 from monitor.adapters.kafka.port import LogRefused, Partition
 from monitor.adapters.store import StateRefused, StorageFailed, Store
-from monitor.core.records import IncidentKind
 from monitor.ending import TooManyRejected
 from monitor.topics import roles, workers
 from monitor.topics.workers import RouteWorker
-from tests.builders import HOUR, MARCH_2
-from tests.topics.cluster import (
-    Cluster,
-    Process,
-    counted_by,
-    expected,
-    newest_of,
-    several_customers,
-    told_by,
-)
+from tests.topics.cluster import Cluster, MakeCluster, Process, counted_by, expected, line, publish, settled
 from tests.traffic import Traffic
-
-CUSTOMERS = ("acme", "beta", "city")
-MakeCluster = Callable[..., Cluster]
-
-
-@pytest.fixture
-def traffics() -> dict[str, Traffic]:
-    return several_customers(80, CUSTOMERS)
-
-
-def publish(cluster: Cluster, traffics: dict[str, Traffic]) -> None:
-    for traffic in traffics.values():
-        cluster.publish_traffic(traffic)
-
-
-def settled(cluster: Cluster, traffics: dict[str, Traffic], *processes: Process) -> None:
-    """Everybody reads to the end, and every customer's slices add up to the recount."""
-    cluster.settle(*processes, newest_at=newest_of(traffics))
-    assert counted_by(*processes) == expected(traffics)
-
-
-def line(id_: str, *, hours: float = 0.0, **changes: object) -> str:
-    """One transcript; also one reference, with fields that nobody reads."""
-    fields = {"schema": 1, "id": id_, "ts": round(1000 * (MARCH_2 + hours * HOUR)), "customer": "acme"}
-    return json.dumps({**fields, "deployment": "wards", "text": "alpha bravo", **changes})
 
 
 # -------------------------------------------------------------------------------------------------------- counting once
@@ -115,9 +79,10 @@ def test_a_lost_disk_is_made_again_from_the_logs(cluster: Cluster, traffics: dic
 @pytest.mark.parametrize("appended", [0, 1, 37])
 @pytest.mark.parametrize("stage", ["route", "score"])
 def test_a_lost_acknowledgement_sends_everything_again_and_counts_nothing_twice(
-    cluster: Cluster, traffics: dict[str, Traffic], stage: str, appended: int
+    make_cluster: MakeCluster, traffics: dict[str, Traffic], stage: str, appended: int
 ) -> None:
     """What arrived of the first try is unknown: all of it follows again, in the same order."""
+    cluster = make_cluster(privacy__reviews=False)
     publish(cluster, traffics)
     route, others = cluster.process("route", node="a"), cluster.process("score", "decide", node="b")
     failing = route if stage == "route" else others
@@ -126,7 +91,7 @@ def test_a_lost_acknowledgement_sends_everything_again_and_counts_nothing_twice(
     failing.step()
     cluster.broker.cut_next_flush(appended)
     cluster.go_round(failing)
-    assert not failing.stages.ready
+    assert not failing.ready
     settled(cluster, traffics, route, others)
     log = "pairs" if stage == "route" else "outcomes"
     repeated = others.counted(f'log_records_total{{topic="{log}",outcome="repeated"}}')
@@ -167,7 +132,7 @@ def test_an_outage_stops_the_reading_and_loses_nothing(
 
 
 def health(process: Process) -> tuple[bool, float]:
-    return process.stages.ready, process.gauge("broker_reachable")
+    return process.ready, process.gauge("broker_reachable")
 
 
 def test_score_reads_on_only_when_its_outbox_was_taken(cluster: Cluster) -> None:
@@ -221,7 +186,7 @@ def test_a_state_that_its_former_owner_still_has_open_is_waited_for(cluster: Clu
     cluster.broker.expire(role.members.consumer)  # type: ignore[arg-type]
     next_ = cluster.process("score")
     cluster.go_round(next_)
-    assert not next_.workers() and not next_.stages.ready
+    assert not next_.workers() and not next_.ready
     slow.step()
     cluster.go_round(next_, slow)
     assert len(next_.workers()) + len(slow.workers()) == 2 and next_.workers()
@@ -308,7 +273,7 @@ def test_a_disk_that_goes_on_failing_is_told(cluster: Cluster, monkeypatch: pyte
     monkeypatch.setattr(Store, "open", full)
     for _ in range(3):
         cluster.go_round(process)
-    assert process.gauge("storage_ok") == 0.0 and not process.stages.ready
+    assert process.gauge("storage_ok") == 0.0 and not process.ready
     monkeypatch.undo()
     cluster.clock.go_on(1.0)
 
@@ -324,7 +289,7 @@ def test_a_folder_of_results_that_cannot_be_written_is_waited_for(cluster: Clust
     in_the_way.write_text("not a folder")
     decide = cluster.process("decide", node="b")
     cluster.go_round(decide)
-    assert set(decide.workers()) == {Partition("outcomes", 1)} and not decide.stages.ready
+    assert set(decide.workers()) == {Partition("outcomes", 1)} and not decide.ready
     in_the_way.unlink()
     cluster.go_round(decide)
     assert len(decide.workers()) == 2
@@ -386,122 +351,3 @@ def test_records_of_strangers_on_our_logs_are_counted_and_passed_by(
     settled(cluster, traffics, process)
     for topic in ("pairs", "outcomes"):
         assert process.counted(f'log_records_total{{topic="{topic}",outcome="refused"}}') == 8
-
-
-# -------------------------------------------------------------------------------------------------------------- showing
-def test_nothing_is_shown_before_it_is_as_far_as_what_was_shown(cluster: Cluster, traffics: dict[str, Traffic]) -> None:
-    """Counters that run backwards look like a reset, and a rate over them is nonsense."""
-    publish(cluster, traffics)
-    process = cluster.process("route", "score", node="a")
-    decide = cluster.process("decide", node="a")
-    settled(cluster, traffics, process, decide)
-    decide.kill()
-    again = cluster.process("decide", node="b")
-    again.step(times=2)
-    shown = again.stages.snapshot().view
-    assert again.gauge('state_behind_records{stage="decide"}') == 0.0 and shown.slices == (), "read, but not durable"
-    again.checkpoint()
-    assert again.stages.snapshot().view.slices != ()
-
-
-def test_a_state_that_is_being_made_again_says_how_far_it_is(
-    cluster: Cluster, traffics: dict[str, Traffic], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not ready, with a figure that falls: the operator sees that it works."""
-    publish(cluster, traffics)
-    process = cluster.process("route", "score", "decide", node="a")
-    settled(cluster, traffics, process)
-    floors = sum(worker.state.position or 0 for worker in process.deciders())
-    process.kill()
-    monkeypatch.setattr(roles, "RECORDS_AT_ONCE", 20)
-    again = cluster.process("decide", node="b")
-    behind = []
-    for _ in range(4):
-        cluster.go_round(again)
-        behind.append(again.gauge('state_behind_records{stage="decide"}'))
-        assert not again.stages.ready and again.stages.snapshot().view.slices == ()
-    assert behind == sorted(behind, reverse=True) and 0 < behind[-1] < behind[0] < floors
-
-
-def test_lag_and_partitions_are_told_by_stage(cluster: Cluster) -> None:
-    """Which stage is behind is the first question when event time stands."""
-    cluster.publish("transcripts", [line(f"u{number}") for number in range(30)])
-    process = cluster.process("route")
-    process.step(times=1)
-    process.stages.checkpoint()
-    assert process.gauge('partitions_assigned{stage="route"}') == 4.0
-    assert process.gauge('consumer_lag_records{topic="transcripts"}') == 30.0
-    cluster.go_round(process)
-    assert process.gauge('consumer_lag_records{topic="transcripts"}') == 0.0
-
-
-# ----------------------------------------------------------------------------------------------------------- event time
-def test_what_is_far_ahead_is_held_while_another_has_a_backlog(
-    make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A month of transcripts must not wait in memory and on disk for references that are read a day later."""
-    monkeypatch.setattr(roles, "RECORDS_AT_ONCE", 10)
-    cluster = make_cluster(partitions=1)
-    ids = [f"u{number}" for number in range(200)]
-    cluster.publish("transcripts", [line(id_, hours=number) for number, id_ in enumerate(ids)])
-    cluster.publish("references", [line(id_, hours=number / 10) for number, id_ in enumerate(ids)])
-    process = cluster.process("route")
-    ahead: list[float] = []
-    for _ in range(60):
-        cluster.go_round(process)
-        reached = {
-            partition.topic: worker.reached_at or MARCH_2
-            for partition, worker in process.workers().items()
-            if isinstance(worker, RouteWorker)
-        }
-        if process.gauge('consumer_lag_records{topic="references"}') > 0:
-            ahead.append(reached["transcripts"] - reached["references"])
-    read_between_looks = 30 * HOUR
-    assert HOUR < max(ahead) <= roles.AHEAD_SECONDS_MAX + read_between_looks
-    assert process.gauge('consumer_lag_records{topic="transcripts"}') == 0.0, "let go of when the other was at its end"
-
-
-def test_a_quiet_partition_holds_nobody_back(make_cluster: MakeCluster) -> None:
-    """One input partition without a single record: event time comes to the newest message all the same."""
-    cluster = make_cluster(partitions=3)
-    cluster.publish("transcripts", [line("u1"), line("u2", hours=50.0)])
-    process = cluster.process()
-    cluster.settle(process, newest_at=MARCH_2 + 50 * HOUR)
-    assert process.gauge("event_watermark_timestamp_seconds") == MARCH_2 + 49 * HOUR
-
-
-def test_records_that_retention_deleted_are_told_to_every_customer(
-    cluster: Cluster, traffics: dict[str, Traffic]
-) -> None:
-    """Lost input shows as missing traffic of nobody in particular: each must learn that some may have been theirs."""
-    publish(cluster, traffics)
-    process = cluster.process()
-    settled(cluster, traffics, process)
-    cluster.publish("transcripts", [line(f"late{number}", hours=100.0) for number in range(60)])
-    partition = Partition("transcripts", 0)
-    position = process.workers()[partition].position or 0
-    cluster.broker.delete_records("transcripts", 0, position + 7)
-    for _ in range(8):
-        cluster.go_round(process)
-    told = [one for one in told_by(process) if one.kind == IncidentKind.COVERAGE and "transcripts-0" in one.summary]
-    assert sorted(one.customer for one in told) == sorted(CUSTOMERS)
-    assert process.counted('input_lost_records_total{topic="transcripts",problem="retention"}') == 7
-
-
-def test_text_is_on_pairs_and_reviews_alone(cluster: Cluster) -> None:
-    """The two topics that are to be guarded; every other log may be read by more people."""
-    canary = "purple elephants"
-    cluster.publish("transcripts", [line("u1", text=canary), line("u2", text=canary, deployment=canary)])
-    cluster.publish("references", [line("u1", text=canary + " recite")])
-    process = cluster.process()
-    for _ in range(6):
-        cluster.go_round(process)
-    with_text = {
-        topic
-        for topic in ("pairs", "outcomes", "reviews", "dead-letters")
-        for partition in cluster.broker_partitions(topic)
-        for record in cluster.broker.records(*partition)
-        if canary.encode() in (record.value or b"") + (record.key or b"")
-    }
-    assert with_text == {"pairs", "reviews"}
-    assert cluster.sent("outcomes") > 2 and cluster.sent("dead-letters") == 1

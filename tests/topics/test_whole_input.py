@@ -22,8 +22,18 @@ from monitor.topics.following import LOOK_SECONDS
 from monitor.topics.whole_input import Interrupted, TopicInput
 from tests.builders import HOUR, MARCH_2
 from tests.kafka.memory import MemoryConsumer
-from tests.topics.cluster import INPUTS, LOG, Cluster, Totals, expected, newest_of, several_customers
-from tests.topics.test_stages import CUSTOMERS, MakeCluster, line, publish
+from tests.topics.cluster import (
+    CUSTOMERS,
+    INPUTS,
+    LOG,
+    Cluster,
+    MakeCluster,
+    Totals,
+    expected,
+    line,
+    newest_of,
+    publish,
+)
 from tests.traffic import Traffic
 
 
@@ -31,11 +41,6 @@ from tests.traffic import Traffic
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there is there at once."""
     monkeypatch.setattr(whole_input, "POLL_SECONDS", 0.0)
-
-
-@pytest.fixture
-def traffics() -> dict[str, Traffic]:
-    return several_customers(80, CUSTOMERS)
 
 
 def joined(cluster: Cluster) -> TopicInput:

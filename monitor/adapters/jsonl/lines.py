@@ -50,6 +50,8 @@ class Line(NamedTuple):
     """A topic's record key."""
     headers: Sequence[tuple[str, bytes]] = ()
     partition: int = 0
+    stands_for: float = 1.0
+    """Of a topic that is sampled: how many messages like it there are."""
 
 
 class InputProblem(NamedTuple):

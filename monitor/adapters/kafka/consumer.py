@@ -144,6 +144,7 @@ class KafkaLogConsumer:
         mine = TopicPartition(*partition)
         if mine not in self._assigned:
             return  # it went in the same poll in which it came
+        self._problems = [found for found in self._problems if found.partition != partition]  # they are met again
         if offset is None:
             self._kafka.seek_to_beginning(mine)
         else:
