@@ -212,7 +212,8 @@ class ScoreStage:
             self._hush(offset)
         if not self._arrivals.is_new(entry.origin):
             self._counters.count('log_records_total{topic="pairs",outcome="repeated"}')
-            return ScoredEntry()
+            # Read again after a crash, a transcript was shown to correctors again.
+            return ScoredEntry(sealed=self._joiner.is_sealed(entry.routed.key))
         self._counters.count('log_records_total{topic="pairs",outcome="new"}')
         if not isinstance(entry.routed, Erasure):
             self._arrivals.see(entry.routed.event_at, entry.origin.upstream)

@@ -63,6 +63,11 @@ class Joiner:
             case Erasure():
                 return Joined(self._pairing.erase(routed.key, newest_at or SEALED_AT), sealed=True)
 
+    def is_sealed(self, key: int) -> bool:
+        """Whether the utterance was erased, or is two tenants'."""
+        held = self._table.transcript(key)
+        return held is not None and held.conflicted
+
     def _transcript(self, arrived: HeldTranscript, reached: float | None) -> Joined:
         if not self._sampler.may_be_kept(UtteranceKey(arrived.key)):
             self._counters.count('transcripts_total{outcome="sampled_out"}')

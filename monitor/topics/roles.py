@@ -115,7 +115,8 @@ class Members(Generic[W]):
                 continue
             try:
                 facts = self.consumer.facts(partition.topic)
-                floor = self._floor(partition)
+                floor = self.consumer.committed([partition]).get(partition)
+                bar = self._bar(partition, floor)
                 worker = self._open_worker(partition, facts)
             except (LogUnreachable, StorageFailed) as failure:
                 if isinstance(failure, StorageFailed):
@@ -125,21 +126,20 @@ class Members(Generic[W]):
                 if now - since > REFUSED_SECONDS_MAX:
                     raise
             else:
-                self._begin(partition, worker, floor)
+                self._begin(partition, worker, floor, bar)
                 continue
             self._opening[partition] = (since, now + RETRY_SECONDS)
 
-    def _floor(self, partition: Partition) -> int | None:
-        """How far the group ever was, if the log still begins before that: what is gone cannot be caught up with."""
-        floor = self.consumer.committed([partition]).get(partition)
-        if floor is None or self.consumer.beginnings([partition])[partition] < floor:
-            return floor
-        return None
+    def _bar(self, partition: Partition, floor: int | None) -> int:
+        """How far the state must be to be as far as it was, if the log still has it: what is gone is not waited for."""
+        if floor is None or self.consumer.beginnings([partition])[partition] >= floor:
+            return 0
+        return floor
 
-    def _begin(self, partition: Partition, worker: W, floor: int | None) -> None:
+    def _begin(self, partition: Partition, worker: W, floor: int | None, bar: int) -> None:
         del self._opening[partition]
         self._failing.discard(partition)
-        self._floors[partition] = floor or 0
+        self._floors[partition] = bar
         self.workers[partition] = worker
         start = worker.start_at(floor)
         self.consumer.begin(partition, start)
@@ -277,6 +277,8 @@ class RouteRole:
             reviewed = [worker.send_reviews(self._producer) for worker in members.workers.values()]
             if any(reviewed):
                 self._producer.flush(FLUSH_SECONDS)
+            for worker in members.workers.values():
+                worker.reviews_sent()
             for worker in members.workers.values():
                 worker.send(self._producer)
             self._producer.flush(FLUSH_SECONDS)

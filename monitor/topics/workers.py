@@ -234,6 +234,10 @@ class RouteWorker:
                 pointer = self._pointer(offset, Rejected(reason=TOO_LARGE, digest=digest))
                 self._send(producer, self._topics.dead_letter(pointer))
 
+    def reviews_sent(self) -> None:
+        """They were acknowledged: should the pairs not be, these are not sent again."""
+        self._reviews_to_send.clear()
+
     def _send(self, producer: LogProducer, routed: RoutedTo) -> bool:
         try:
             producer.send(*routed)
@@ -246,7 +250,6 @@ class RouteWorker:
     def sent(self) -> None:
         """All of it was acknowledged: the position may move. Raises StorageFailed."""
         self._to_send.clear()
-        self._reviews_to_send.clear()
         if self.position is not None:
             self.state.commit(self._stage, self.position)
 

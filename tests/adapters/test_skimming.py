@@ -238,7 +238,7 @@ def test_nothing_is_passed_over_where_all_traffic_is_needed(changes: dict[str, f
     """A label budget plans by the traffic of each stratum, and cannot know a stratum at a glance."""
     by, counted = router(**changes)
     records = batch(*(message(f"u{number}") for number in range(20)))
-    assert skim(by, Kind.TRANSCRIPT, records, NOW) [:3] == (records, 0, None)
+    assert skim(by, Kind.TRANSCRIPT, records, NOW)[:3] == (records, 0, None)
     assert counted.values == {}
 
 

@@ -1,4 +1,4 @@
-"""What reading from a real Kafka costs, against the floor: kafka-python's own poll and msgspec's decoding of each value.
+"""What reading from a real Kafka costs, against the floor: kafka-python's own poll and a decoder of each value.
 
     PYTHONPATH=. .venv/bin/python tests/bench/bench_ingest.py [--records N] [--rounds N]
 
@@ -92,7 +92,8 @@ def produce(broker: Broker, records: int) -> float:
         if not late:
             fields |= {
                 "customer": "acme", "deployment": "wards", "accent": rng.choice(["us", "scottish", "yoruba"]),
-                "language": "en", "model": "large-7", "speaker": f"s{utterance % 900}", "session": f"c{utterance // 12}",
+                "language": "en", "model": "large-7",
+                "speaker": f"s{utterance % 900}", "session": f"c{utterance // 12}",
                 "attributes": {"site": "st-brigid", "device": "scanner-9", "channel": "microphone"}, "confidence": 0.93,
             }  # fmt: skip
         value = json.dumps(fields).encode()

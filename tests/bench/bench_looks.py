@@ -3,8 +3,8 @@
     PYTHONPATH=. .venv/bin/python tests/bench/bench_looks.py [--days 28]
 
 One customer's outcomes over the decider's whole horizon, through DECIDE as it runs behind `outcomes`: sessions of four
-sampled utterances, four in five corrected within a day. Timed are the last days, three quiet ones and three in which one
-group's errors have doubled, so that looks have alarms to name and incidents to explain. CPU time: means of looks, as
+sampled utterances, four in five corrected within a day. Timed are the last days, three quiet ones and three in which
+one group's errors have doubled, so that looks have alarms to name and incidents to explain. CPU time: means of looks, as
 their sum is what a day costs, and medians of the rest. The last column is how much larger the process has become.
 """
 
@@ -188,7 +188,8 @@ def main() -> None:
         print(" ".join(f"{value:.2f}" for value in cost(Shape(dimensions, values), labels, options.days)))
         return
     print(
-        "slices  corrections a day   an hour's look, midnight's   the same with alarms   picture, again   changes  resident"
+        "slices  corrections a day   an hour's look, midnight's   the same with alarms   picture, again   changes  "
+        "resident"
     )
     for shape, labels in MEASURED:  # each in a process of its own: memory is that of one customer
         command = [sys.executable, __file__, "--days", str(options.days), "--one", *map(str, (*shape, labels))]

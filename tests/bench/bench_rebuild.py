@@ -69,7 +69,8 @@ def measure(broker: Broker, folder: Path, pending: int, partitions: int, repeats
     produce(broker, topics.pairs[0], partitions, pending, marks)
     on_log = sum(file.stat().st_size for file in (broker.folder / "log").glob(f"{topics.pairs[0]}-*/*.log"))
     print(
-        f"{pending} pending transcripts, {pending * marks} marks, {partitions} partitions; {on_log / 1e6:.0f} MB on the log"
+        f"{pending} pending transcripts and {pending * marks} marks in {partitions} partitions; "
+        f"{on_log / 1e6:.0f} MB on the log"
     )
     expected = pending * (1 + marks)
     with Fleet(broker, folder / "agents", topics) as fleet:

@@ -11,29 +11,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
+from monitor.adapters.kafka.topic_fitness import OUTCOMES_RETENTION_MS, PAIRS_MARGIN_MS
+from monitor.core.units import UnitSettings
+from monitor.topics.following import LOOK_SECONDS
+from monitor.topics.roles import ROTATE_SECONDS
+from monitor.topics.stages import VIEW_SECONDS
+from monitor.topics.workers import MARK_SECONDS
 from tests.bench.scaling_costs import COSTS, Costs, Look
 
 DAY = 86_400.0
 UTILISATION = 0.6
 """Of a core, in the busiest hour. Beyond 0.7 an hour's outage takes more than two to catch up with."""
 TTL_DAYS = 30.0
-PAIRS_DAYS = 37.0
-"""`wervane topics create`: TTL and a week."""
-OUTCOMES_DAYS = 400.0
+PAIRS_DAYS = TTL_DAYS + PAIRS_MARGIN_MS / 1e3 / DAY
+"""As `wervane topics create` makes them."""
+OUTCOMES_DAYS = OUTCOMES_RETENTION_MS / 1e3 / DAY
 REPLICAS = 3
-MARK_SECONDS, MARK_SECONDS_BEHIND = 20.0, 3.0
-"""Between two marks of a partition: at its end, and where event time moves fast because it is caught up with."""
-ROTATE_SECONDS = 600.0
 CHECKPOINT_SECONDS = 1.0
-PICTURE_SECONDS = 2.0
 PENDING_MAX = 100_000_000
-"""The most that `state.pending_max` takes; 1,000,000 by default."""
-UNITS_MAX = 150_000
-"""`UnitSettings.slots_max`: open units, and utterances that wait for a look or have a correction, of one customer."""
+"""The most that `state.pending_max` takes; 1,000,000 by default, of all partitions together."""
+UNITS_MAX = UnitSettings().slots_max
+"""Open units of one customer; and as many utterances that wait for a look or have a correction."""
 POLL_SECONDS_MAX = 300.0
 """kafka-python's max_poll_interval_ms: who works longer on one look loses its partitions."""
 DIVISIBLE = 12
 """Partitions are a multiple of it: even among 2, 3, 4, 6 and 12 agents."""
+GOAL_SECONDS = 60.0
+"""A state that is made again from its log is to be ready within this."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,11 @@ def marks_to_decide(topics: Topics, seconds: float = MARK_SECONDS) -> float:
     return topics.pairs * topics.outcomes / seconds
 
 
+def marks_behind(topics: Topics) -> tuple[float, float]:
+    """The same two where event time moves fast, because it is caught up with: a mark at every look."""
+    return marks_to_score(topics, LOOK_SECONDS), marks_to_decide(topics, LOOK_SECONDS)
+
+
 def mark_cost(upstreams: int, costs: Costs = COSTS) -> float:
     """Microseconds: event time is settled over all upstreams."""
     return costs.mark_fixed + costs.mark_upstream * upstreams
@@ -199,7 +208,7 @@ def look_share(look: Look) -> float:
 def picture_share(look: Look, customers: int) -> float:
     """Share of a decider's time that pictures of so many customers take: each begins two seconds after the last."""
     seconds = customers * look.again / 1e3
-    return seconds / (seconds + PICTURE_SECONDS)
+    return seconds / (seconds + VIEW_SECONDS)
 
 
 def customers_max(look: Look) -> tuple[int, int]:
@@ -218,6 +227,12 @@ def spread(names: Mapping[str, float], partitions: int) -> tuple[float, int]:
     for name, weight in names.items():
         loads[crc32(name.encode()) % partitions] += weight
     return max(loads) * partitions / sum(loads), loads.count(0.0)
+
+
+def again_from_the_log(marks_a_second: float, upstreams: int, days: float, costs: Costs = COSTS) -> tuple[float, float]:
+    """(seconds of CPU to read the marks of so many days, hours of them that fit into the goal)."""
+    each = (costs.log_poll + mark_cost(upstreams, costs)) / 1e6
+    return marks_a_second * days * DAY * each, GOAL_SECONDS / each / marks_a_second / 3_600.0
 
 
 # ------------------------------------------------------------------------------------------------------------- labels

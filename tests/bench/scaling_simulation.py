@@ -1,8 +1,8 @@
 """Decides what sums cannot tell: how late records are when sessions come in bursts, members move and an hour is missed.
 
-Partitions of an input keyed by session, agents that hold runs of them, one core each at the measured cost of a record,
-in steps of 0.1 s. Sessions begin at random and say an utterance every few seconds; a rebalance stops its members for a
-second; in an outage nothing is read at all. Seeded: the same numbers on every machine.
+Partitions of an input keyed by session, agents that hold runs of them, one core each, in steps of half a second.
+Sessions begin at random and say an utterance every few seconds; a rebalance stops all members for a second; in an
+outage nothing is read at all. Seeded: the same numbers on every machine.
 
     PYTHONPATH=. .venv/bin/python tests/bench/scaling_simulation.py
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.5
 SESSION_UTTERANCES, UTTERANCE_SECONDS = 12, 5.0
 REBALANCE_SECONDS = 1.0
 CHECKPOINT_SECONDS = 1.0

@@ -1,22 +1,22 @@
 """Decides what the tables of docs/scaling.md say; tests/test_scaling.py holds the page in step with what this prints.
 
-    PYTHONPATH=. .venv/bin/python tests/bench/scaling_table.py
+    PYTHONPATH=. .venv/bin/python tests/bench/scaling_table.py [--write]
 
 Costs are read from scaling_costs.py, where each stands beside the command that measured it; nothing is measured here.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tests.bench import scaling_simulation
 from tests.bench.scaling_costs import COSTS, LOOKS, MEASURED, REBUILT
 from tests.bench.scaling_model import (
     DAY,
     DIVISIBLE,
-    MARK_SECONDS,
-    MARK_SECONDS_BEHIND,
     OUTCOMES_DAYS,
     PAIRS_DAYS,
     REPLICAS,
@@ -24,11 +24,13 @@ from tests.bench.scaling_model import (
     Load,
     Plan,
     Topics,
+    again_from_the_log,
     customers_max,
     detectable_ratio,
     input_bytes,
     look_share,
     mark_cost,
+    marks_behind,
     marks_to_decide,
     marks_to_score,
     outcomes_bytes,
@@ -37,6 +39,8 @@ from tests.bench.scaling_model import (
     plan,
     spread,
 )
+
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 
 Rows = list[Sequence[str]]
 
@@ -163,21 +167,48 @@ def storage_table() -> str:
     )  # fmt: skip
 
 
+TOPOLOGIES = tuple(Topics(*each) for each in ((8, 4, 4), (24, 12, 12), (96, 48, 12), (240, 120, 24)))
+
+
 def marks_table() -> str:
     rows: Rows = []
-    for inputs, pairs, outcomes in ((24, 12, 12), (96, 48, 12), (240, 120, 24), (480, 240, 48)):
-        topics = Topics(inputs, pairs, outcomes)
-        said = [f"{inputs}", f"{pairs}", f"{outcomes}"]
-        for seconds in (MARK_SECONDS, MARK_SECONDS_BEHIND):
-            score, decide = marks_to_score(topics, seconds), marks_to_decide(topics, seconds)
-            sent = (score + decide) * COSTS.log_send
-            cores = sent + score * (COSTS.log_poll + mark_cost(inputs)) + decide * (COSTS.log_poll + mark_cost(pairs))
-            said += [_number(score + decide), f"{cores / 1e6:.2f}"]
-        said.append(_bytes(marks_to_score(topics) * COSTS.bytes_mark * DAY * PAIRS_DAYS * REPLICAS))
-        rows.append(said)
+    for topics in TOPOLOGIES:
+        usual, behind = (marks_to_score(topics), marks_to_decide(topics)), marks_behind(topics)
+        kept = usual[0] * COSTS.bytes_mark * DAY * PAIRS_DAYS * REPLICAS
+        rows.append(
+            (
+                f"{topics.inputs}", f"{topics.pairs}", f"{topics.outcomes}", _number(sum(usual)),
+                f"{marks_cores(topics, *usual):.2f}", _number(sum(behind)), f"{marks_cores(topics, *behind):.2f}",
+                _bytes(kept),
+            )
+        )  # fmt: skip
     return table(
         ("partitions of inputs", "of `pairs`", "of `outcomes`", "marks a second", "cores", "while catching up",
          "cores then", "marks kept on `pairs`"), rows,
+    )  # fmt: skip
+
+
+def marks_cores(topics: Topics, to_score: float, to_decide: float) -> float:
+    sent = (to_score + to_decide) * COSTS.log_send
+    score = to_score * (COSTS.log_poll + mark_cost(topics.inputs))
+    decide = to_decide * (COSTS.log_poll + mark_cost(topics.pairs))
+    return (sent + score + decide) / 1e6
+
+
+def again_table() -> str:
+    rows: Rows = []
+    for topics in TOPOLOGIES:
+        score, fit = again_from_the_log(marks_to_score(topics), topics.inputs, PAIRS_DAYS)
+        decide, _ = again_from_the_log(marks_to_decide(topics), topics.pairs, OUTCOMES_DAYS)
+        rows.append(
+            (
+                f"{topics.inputs}", f"{topics.pairs}", f"{topics.outcomes}", _minutes(score / topics.pairs),
+                _minutes(score), _days(fit * topics.pairs / 24), _days(fit / 24), _minutes(decide / topics.outcomes),
+            )
+        )  # fmt: skip
+    return table(
+        ("partitions of inputs", "of `pairs`", "of `outcomes`", "one partition of `pairs`", "all of them in one agent",
+         "log read in 60 s of CPU, one partition", "all of them", "one partition of `outcomes`"), rows,
     )  # fmt: skip
 
 
@@ -251,7 +282,7 @@ def simulation_table() -> str:
     for name, world in scaling_simulation.WORLDS.items():
         course = scaling_simulation.run(world)
         catch_up = f"{course.catch_up / 60:.0f} min" if course.catch_up else ""
-        rows.append((name, f"{course.median:.1f}", f"{course.p99:.1f}", f"{course.worst:.0f}", catch_up))
+        rows.append((name, f"{course.median:.1f}", f"{course.p99:.1f}", f"{course.worst:.1f}", catch_up))
     return table(("what", "median wait, s", "99 %, s", "worst, s", "caught up after"), rows)
 
 
@@ -278,6 +309,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents": agents_table,
     "storage": storage_table,
     "marks": marks_table,
+    "again": again_table,
     "rebuilt": rebuilt_table,
     "looks": looks_table,
     "spread": spread_table,
@@ -319,7 +351,26 @@ def _days(value: float) -> str:
     return f"{value:.3g} d" if value >= 1 else f"{value * 24:.2g} h"
 
 
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.0f} h"
+
+
+def written_anew(page: str) -> str:
+    """The page with each table as it is now, between `<!-- name -->` and the next blank line."""
+    for name, made in TABLES.items():
+        before, mark, after = page.partition(f"<!-- {name} -->\n")
+        assert mark, f"the page has no place for {name}"
+        _, _, rest = after.partition("\n\n")
+        page = f"{before}{mark}{made()}\n\n{rest}"
+    return page
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true", help="into docs/scaling.md")
+    if parser.parse_args().write:
+        PAGE.write_text(written_anew(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     for name, made in TABLES.items():
         print(f"\n{name}\n\n{made()}")
 

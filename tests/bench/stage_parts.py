@@ -211,6 +211,7 @@ def route_and_send(worker: RouteWorker, producer: CountingProducer) -> Callable[
 
     def work(batch: Sequence[LogRecord]) -> None:
         worker.feed(batch)
+        worker.send_reviews(producer)
         worker.send(producer)
         worker.sent()
 

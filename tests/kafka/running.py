@@ -158,6 +158,14 @@ class Fleet:
         self.agents.append(Agent(config, self.topics.groups(stages), stages))
         return self.agents[-1]
 
+    def stop(self) -> None:
+        """SIGTERM to all at once, so that none takes over what another had; all must end in order."""
+        running = [agent for agent in self.agents if agent.running is not None]
+        for agent in running:
+            agent.now.process.terminate()
+        for agent in running:
+            agent.stopped()
+
     def kill(self, agent: Agent) -> None:
         """SIGKILL. That its session has run out (30 s) is told to the group at once: see `bury`."""
         self._dead.add(agent.kill())
@@ -260,8 +268,7 @@ class Both(Fleet):
         """All of it is seen, nothing twice, and all end in order."""
         for agent in (self.whole, self.decider):
             self.wait_until_seen(agent, traffic, within)
-        for agent in self.agents:
-            agent.stop()
+        self.stop()
         for agent in (self.whole, self.decider):
             assert slices(agent.state) == recount(matched(traffic))
 

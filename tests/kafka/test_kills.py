@@ -70,7 +70,6 @@ def test_stages_apart_killed_at_random(utterances: int, kills: int, broker: Brok
                     victim.start()
             producer.wait()
             fleet.wait_until_seen(decider, traffic)
-        for agent in agents:
-            agent.stop()
+        fleet.stop()
     assert slices(decider.state) == recount(traffic)
     assert not scrapes.falls, "\n".join(scrapes.falls)

@@ -110,8 +110,9 @@ def test_half_open_connections(
         fleet.end(traffic)
 
 
+@pytest.mark.parametrize("scraped", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["told", "scraped"])
 def test_records_deleted_before_they_were_read(
-    broker: Broker, proxy: Callable[[], Proxy], traffic: Traffic, tmp_path: Path
+    scraped: bool, broker: Broker, proxy: Callable[[], Proxy], traffic: Traffic, tmp_path: Path
 ) -> None:
     """Retention overtakes a consumer: a metric, the log and an incident tell the exact number; the rest counts."""
     network = proxy()
@@ -140,13 +141,21 @@ def test_records_deleted_before_they_were_read(
         expected = {(f"{topic}-{number}", start, end - start) for (topic, number), (start, end) in gone.items()}
         for agent in (fleet.whole, fleet.scorer):
             assert problems_told(agent) == expected
+        for agent in (fleet.whole, fleet.decider):
+            fleet.wait_for(partial(told_losses, agent, len(gone)), "every loss in an incident")
         counted = {fleet.topics.transcripts[0]: 137 + 1, fleet.topics.references[0]: 55}
-        for agent in (fleet.whole, fleet.scorer):
+        for agent in (fleet.whole, fleet.scorer) if scraped else ():
             fleet.wait_for(partial(tells_of, agent, counted), "the metric")
         fleet.end(left)
         for agent in (fleet.whole, fleet.decider):
             assert coverage_incidents(agent)[-1]["evidence"] == 137 + 1 + 55, agent.config
             assert len({line["incident"] for line in coverage_incidents(agent)}) == 1
+
+
+def told_losses(agent: Agent, losses: int) -> bool:
+    """Whether the incident of what was lost began or grew so often."""
+    told = [*agent.now.events("incident_firing"), *agent.now.events("incident_updated")]
+    return sum(event["kind"] == "coverage" and event["slices"] == ["all"] for event in told) == losses
 
 
 def tells_of(agent: Agent, wanted: Mapping[str, int]) -> bool:
@@ -169,10 +178,7 @@ def test_stopping_while_no_broker_answers(
         network.refuse()
         fleet.wait_for(partial(says_it_is_away, fleet.scorer), "the outage", 40.0)
         began = time.monotonic()
-        for agent in fleet.agents:
-            agent.now.process.terminate()
-        for agent in fleet.agents:
-            agent.stopped()
+        fleet.stop()
         assert time.monotonic() - began < 25.0
         network.restore()
         producer.send(second)
@@ -202,6 +208,5 @@ def test_records_deleted_between_stages(log: str, broker: Broker, traffic: Traff
         fleet.wait_for(lambda: bool(down.now.events("input_problem")), "the loss")
         assert problems_told(down) == {(f"{topic}-0", position, 40)}
         fleet.wait_for(lambda: bool(decide.now.events("incident_firing")), "the incident")
-        for agent in fleet.agents:
-            agent.stop()
+        fleet.stop()
     assert coverage_incidents(decide)[-1]["evidence"] == 40

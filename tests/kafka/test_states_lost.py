@@ -45,7 +45,9 @@ def waits(agent: Agent) -> bool:
     return bool(agent.now.events("waiting_for_partitions"))
 
 
-@pytest.mark.parametrize("deaths", [0, 3], ids=["at-once", "killed-meanwhile"])
+@pytest.mark.parametrize(
+    "deaths", [pytest.param(0, id="at-once", marks=pytest.mark.slow), pytest.param(3, id="killed-meanwhile")]
+)
 def test_one_process_without_its_state(deaths: int, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
     """Not ready, and no counter lower than before, until it has read as far as it had; also if it dies on the way."""
     first, second = parts(in_order(traffic), 2)
@@ -111,8 +113,7 @@ def test_a_stage_without_its_state(stages: str, broker: Broker, traffic: Traffic
             assert decider.now.seen() == known
             producer.send(second)
             fleet.wait_until_seen(decider, traffic)
-        for agent in agents.values():
-            agent.stop()
+        fleet.stop()
     assert slices(decider.state) == recount(traffic)
     assert not scrapes.falls, "\n".join(scrapes.falls)
 

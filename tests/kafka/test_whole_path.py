@@ -50,8 +50,7 @@ def test_three_agents_and_a_decider_arrive_where_a_replay_does(stream: str, brok
         producer.send(sent)
         fleet.wait_for(lambda: decider.now.seen()[1] == wanted, "all of it", 240.0)
         fleet.wait_for(lambda: decider.now.metrics()[WATERMARK] > page_at, "the hour of the page", 120.0)
-        for agent in fleet.agents:
-            agent.stop()
+        fleet.stop()
     assert table(decider.state) == table(replayed)
     decided_until = last_metrics(decider.state)[WATERMARK]
     assert decided_until > page_at
