@@ -2,8 +2,8 @@
 
     PYTHONPATH=. .venv/bin/python tests/bench/bench_clients.py [--records N] [--rounds N]
 
-Every reader and writer is a process of its own; CPU is that of all its threads, medians over the rounds. Reading alone is
-timed, not joining the group. Bare kafka-python is the floor that docs/decisions/0005 compares with.
+Every reader and writer is a process of its own; CPU is that of all its threads, medians over the rounds. Reading alone
+is timed, not joining the group. Bare kafka-python is the floor that docs/decisions/0005 compares with.
 """
 
 from __future__ import annotations

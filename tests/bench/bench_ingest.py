@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
@@ -49,7 +50,12 @@ WORDS = (
 )
 PARTITIONS = 4
 REFERENCES_SHARE = 0.1
-READERS = {"floor": "poll + msgspec", "5 %": "the agent, probability 0.05", "100 %": "the agent, probability 1.0"}
+READERS = {
+    "json": "poll + json.loads",
+    "msgspec": "poll + msgspec",
+    "5 %": "the agent, probability 0.05",
+    "100 %": "the agent, probability 1.0",
+}
 
 
 def main() -> None:
@@ -116,7 +122,7 @@ def report(bootstrap: str, records: int, rounds: int) -> None:
                 capture_output=True, text=True, check=True,
             )  # fmt: skip
             found[name].append(json.loads(done.stdout))
-    floor = statistics.median(one["cpu"] for one in found["floor"])
+    floor = statistics.median(one["cpu"] for one in found["json"])
     for name, what in READERS.items():
         cpu = statistics.median(one["cpu"] for one in found[name])
         wall = statistics.median(one["wall"] for one in found[name])
@@ -129,10 +135,13 @@ def report(bootstrap: str, records: int, rounds: int) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- readers
 def read(reader: str, bootstrap: str, records: int) -> dict[str, float]:
-    return floor(bootstrap, records) if reader == "floor" else agent(reader, bootstrap, records)
+    decoders: dict[str, Callable[[bytes], object]] = {"json": json.loads, "msgspec": msgspec.json.decode}
+    if reader in decoders:
+        return floor(bootstrap, records, decoders[reader])
+    return agent(reader, bootstrap, records)
 
 
-def floor(bootstrap: str, records: int) -> dict[str, float]:
+def floor(bootstrap: str, records: int, decode: Callable[[bytes], object]) -> dict[str, float]:
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(
@@ -144,7 +153,6 @@ def floor(bootstrap: str, records: int) -> dict[str, float]:
     partitions = [TopicPartition(topic, n) for topic in ("transcripts", "references") for n in range(PARTITIONS)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
-    decode = msgspec.json.decode
     started_cpu, started = time.process_time(), time.monotonic()
     seen = 0
     while seen < records:

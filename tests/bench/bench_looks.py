@@ -4,8 +4,8 @@
 
 One customer's outcomes over the decider's whole horizon, through DECIDE as it runs behind `outcomes`: sessions of four
 sampled utterances, four in five corrected within a day. Timed are the last days, three quiet ones and three in which
-one group's errors have doubled, so that looks have alarms to name and incidents to explain. CPU time: means of looks, as
-their sum is what a day costs, and medians of the rest. The last column is how much larger the process has become.
+one group's errors have doubled, so that looks have alarms to name and incidents to explain. CPU time: means of looks,
+as their sum is what a day costs, and medians of the rest. The last column is how much larger the process has become.
 """
 
 from __future__ import annotations

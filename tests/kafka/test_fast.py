@@ -43,13 +43,15 @@ IN_TIME_SECONDS = 2.0
 ASK_SECONDS = 2.0
 
 
-def consumer_of(options: str | Mapping[str, object], group: str, topics: Sequence[str]) -> LogConsumer:
+def consumer_of(
+    options: str | Mapping[str, object], group: str, topics: Sequence[str], instance: str | None = None
+) -> LogConsumer:
     """`options`: an address, or librdkafka's properties."""
     from monitor.adapters.kafka.fast_consumer import FastLogConsumer
 
     how = {"bootstrap.servers": options} if isinstance(options, str) else options
     return FastLogConsumer(
-        how, group=group, topics=topics, session_timeout_seconds=30.0, heartbeat_seconds=0.1, ask_seconds=ASK_SECONDS,
+        how, group=group, topics=topics, group_instance_id=instance, session_timeout_seconds=30.0, heartbeat_seconds=0.1, ask_seconds=ASK_SECONDS,
         look_seconds=0.3,
     )  # fmt: skip
 
@@ -136,9 +138,11 @@ def cut_again_and_again(network: Proxy) -> Iterator[None]:
 
     cutter = threading.Thread(target=cut)
     cutter.start()
-    yield
-    ended.set()
-    cutter.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        cutter.join()
 
 
 def test_a_network_that_answers_nothing_costs_time_and_nothing_else(broker: Broker, proxy: Callable[[], Proxy]) -> None:
@@ -188,6 +192,19 @@ def test_members_of_both_client_libraries_share_a_group(broker: Broker) -> None:
     wait_until(lambda: len(other.mine) == 4, "what was left never came")
     other.leave()
     assert not any(change.lost for change in (*one.changes, *other.changes))
+
+
+def test_an_idle_member_notices_that_its_name_was_taken(broker: Broker) -> None:
+    """Two agents of one name would both count, also while there is nothing to commit."""
+    topic, group = topic_of(broker), broker.unique("g")
+    options = {"bootstrap.servers": broker.bootstrap}
+    older = Member(lambda: consumer_of(options, group, [topic], "agent-1"))
+    wait_until(lambda: older.mine, "it never joined")
+    younger = Member(lambda: consumer_of(options, group, [topic], "agent-1"))
+    wait_until(lambda: older.refusal is not None, "it never noticed")
+    assert "group_instance_id" in str(older.refusal)
+    younger.leave()
+    older.leave()
 
 
 def test_a_topic_has_one_identity(broker: Broker) -> None:
