@@ -108,7 +108,7 @@ _ROWS: tuple[Field, ...] = (
         "files",
         "`stdin`: both mixed on standard input (what names a customer is a transcript). `files`: JSON Lines that are "
         "complete, plain, .gz or .zst. `directory`: JSON Lines that grow, and folders that get new ones. `kafka`: "
-        "topics (comes with the next version).",
+        "topics, whole in one process or with stages apart.",
     ),
     Field(
         "input.transcripts",
