@@ -3,7 +3,7 @@
     PYTHONPATH=. .venv/bin/python tests/bench/bench_clients.py [--records N] [--rounds N]
 
 Every reader and writer is a process of its own; CPU is that of all its threads, medians over the rounds. Reading alone
-is timed, not joining the group. Bare kafka-python is the floor that docs/decisions/0005 compares with.
+is timed, not joining the group. Bare kafka-python is a loop over its own `poll`, as in bench_ingest.py.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def read(consumer: LogConsumer, records: int) -> Measured:
         assert not consumer.poll(RECORDS_AT_ONCE, 0.1)
         came = [change.partition for change in consumer.changes() if change.assigned]
         waiting += came
-    for partition in waiting:
-        consumer.begin(partition, 0)
     with Clock() as clock:
+        for partition in waiting:
+            consumer.begin(partition, 0)
         seen = 0
         while seen < records:
             seen += sum(map(len, consumer.poll(RECORDS_AT_ONCE, 0.1).values()))

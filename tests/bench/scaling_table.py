@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from monitor.core.decide_settings import DecideSettings
 from tests.bench import scaling_simulation
 from tests.bench.scaling_costs import COSTS, LOOKS, MEASURED, REBUILT
 from tests.bench.scaling_model import (
@@ -43,6 +44,8 @@ from tests.bench.scaling_model import (
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 
 Rows = list[Sequence[str]]
+
+DECIDE = DecideSettings()
 
 RATES = (1_000.0, 100_000.0)
 CORRECTED_ANYWAY = 0.1
@@ -270,10 +273,12 @@ def labels_table() -> str:
             found = detectable_ratio(labels * 7 * share, wer=0.12, words=27.0, inflation=8.0)
             cells.append(f"{found:.2f}")
         rates = (f"{labels / CORRECTED_ASKED / (rate * DAY):.1e}" for rate in RATES)
-        rows.append((f"{labels:,}", *rates, *cells))
+        remembered = min(DECIDE.horizon_seconds / DAY, DECIDE.cells_max / labels)
+        rows.append((f"{labels:,}", *rates, *cells, f"{remembered:.0f} d"))
     return table(
-        ("corrections a day", "probability at 1,000/s", "at 100,000/s", "slice of 1 %", "of 10 %", "all traffic"), rows
-    )
+        ("corrections a day", "probability at 1,000/s", "at 100,000/s", "slice of 1 %", "of 10 %", "all traffic",
+         "of one customer, remembered for"), rows,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- simulated and measured

@@ -72,7 +72,8 @@ def says_it_is_away(agent: Agent) -> bool:
     return agent.now.metrics()["wervane_broker_reachable"] == 0.0
 
 
-@pytest.mark.parametrize("deaths", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deaths", [2, 10])
 def test_a_broker_that_dies_at_work(deaths: int, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
     """SIGKILL while all read and append: what was not acknowledged is sent again, and what was is not counted twice."""
     chance = random.Random(deaths)
@@ -91,7 +92,8 @@ def test_a_broker_that_dies_at_work(deaths: int, broker: Broker, traffic: Traffi
         fleet.end(traffic)
 
 
-@pytest.mark.parametrize("seconds", [15.0, pytest.param(90.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [15.0, 90.0])
 def test_half_open_connections(
     seconds: float, broker: Broker, proxy: Callable[[], Proxy], traffic: Traffic, tmp_path: Path
 ) -> None:
@@ -164,6 +166,7 @@ def tells_of(agent: Agent, wanted: Mapping[str, int]) -> bool:
     return {name: value for name, value in agent.now.metrics().items() if name.startswith(LOST)} == series
 
 
+@pytest.mark.slow
 def test_stopping_while_no_broker_answers(
     broker: Broker, proxy: Callable[[], Proxy], traffic: Traffic, tmp_path: Path
 ) -> None:
@@ -186,7 +189,7 @@ def test_stopping_while_no_broker_answers(
         fleet.end(traffic)
 
 
-@pytest.mark.parametrize("log", ["pairs", "outcomes"])
+@pytest.mark.parametrize("log", ["pairs", pytest.param("outcomes", marks=pytest.mark.slow)])
 def test_records_deleted_between_stages(log: str, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
     """Retention that is too short for a stage that was down: what it never saw is told, to the record."""
     first, second = parts(in_order(traffic), 2)

@@ -27,7 +27,9 @@ SIZES = [pytest.param(3_000, 8, id="small"), pytest.param(60_000, 150, id="full"
 """Utterances, and rebalances: as many within about five minutes."""
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own-folders", "one-folder"])
+@pytest.mark.parametrize(
+    "shared", [pytest.param(False, id="own-folders"), pytest.param(True, id="one-folder", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("utterances", "wanted"), SIZES)
 def test_members_come_go_and_die(utterances: int, wanted: int, shared: bool, broker: Broker, tmp_path: Path) -> None:
     """A state is handed over by its file where it stays on the node, and made again from the log where it does not."""
@@ -74,6 +76,7 @@ def rebalances(broker: Broker, topics: Topics) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------------- hangs
+@pytest.mark.slow
 def test_a_member_that_hangs_until_others_have_its_partitions(broker: Broker, tmp_path: Path) -> None:
     """A host that swaps, a paused container: back again, it goes on where it was, with what others have done since."""
     traffic = generate(3_000, starts_at=time.time() - 20 * 86_400.0)
@@ -100,6 +103,7 @@ def test_a_member_that_hangs_until_others_have_its_partitions(broker: Broker, tm
     assert slices(decider.state) == recount(traffic)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", ["", ROUTE_SCORE], ids=["whole", "apart"])
 def test_partitions_added_to_an_input(stages: str, broker: Broker, tmp_path: Path) -> None:
     """Customers grow their topics while we read them; also the next start goes on."""
@@ -126,7 +130,8 @@ def test_partitions_added_to_an_input(stages: str, broker: Broker, tmp_path: Pat
 
 
 # ------------------------------------------------------------------------------------------------------------- deciders
-@pytest.mark.parametrize("changes", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [3, 30])
 def test_deciders_come_go_and_die(changes: int, broker: Broker, tmp_path: Path) -> None:
     """Customers move from one decider to another: each has one, no incident is lost, and none is told otherwise."""
     sent, sections = worsening(500 * changes, customers=3)

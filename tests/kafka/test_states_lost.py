@@ -84,7 +84,9 @@ def test_one_process_without_its_state(deaths: int, broker: Broker, traffic: Tra
     assert not scrapes.falls, "\n".join(scrapes.falls)
 
 
-@pytest.mark.parametrize("stages", [ROUTE_SCORE, DECIDE], ids=["route-score", "decide"])
+@pytest.mark.parametrize(
+    "stages", [pytest.param(ROUTE_SCORE, id="route-score"), pytest.param(DECIDE, id="decide", marks=pytest.mark.slow)]
+)
 def test_a_stage_without_its_state(stages: str, broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
     """SCORE is made again from pairs, DECIDE from outcomes; ROUTE goes on where its group was. Nothing counts twice."""
     first, second = parts(in_order(traffic), 2)
@@ -118,6 +120,7 @@ def test_a_stage_without_its_state(stages: str, broker: Broker, traffic: Traffic
     assert not scrapes.falls, "\n".join(scrapes.falls)
 
 
+@pytest.mark.slow
 def test_one_process_replaced_by_another_elsewhere(broker: Broker, traffic: Traffic, tmp_path: Path) -> None:
     """A rollout starts the new one before the old one ends: neither works with half of the partitions."""
     first, second = parts(in_order(traffic), 2)

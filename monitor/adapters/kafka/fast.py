@@ -57,6 +57,8 @@ def refusal(error: KafkaError, about: str) -> LogRefused | None:
         return verdicts.refusal(errors.SaslAuthenticationFailedError(), about)
     if code == KafkaError._UNSUPPORTED_FEATURE:
         return verdicts.refusal(errors.UnsupportedVersionError(), about)
+    if code == KafkaError._FATAL and "group.instance.id" in error.str():
+        code = KafkaError.FENCED_INSTANCE_ID  # which is told to a commit, but to an idle member only in words
     # The brokers' own codes are the same for every client.
     return verdicts.refusal(errors.for_code(code)(), about) if code > 0 else None
 

@@ -50,7 +50,7 @@ class Trouble:
         """Also librdkafka's `error_cb`."""
         if self.refused is None:
             self.refused = fast.refusal(error, self._about)
-        if self.refused is None and error.fatal():
+        if self.refused is None and (error.fatal() or error.code() == KafkaError._FATAL):
             self.refused = LogRefused(f"{self._about}: the client gave up for good ({error.name()})")
 
     def compare_identity(self, topic: str, identity: str) -> None:
