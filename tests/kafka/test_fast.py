@@ -103,6 +103,7 @@ def in_time(limit_seconds: float, what: Callable[[], object]) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- the network
+@pytest.mark.slow
 def test_cuts_lose_and_disorder_nothing(broker: Broker, proxy: Callable[[], Proxy]) -> None:
     """T2. A producer and a consumer are cut off again and again in the middle of their work; each record is read, and
     what is dropped as repeated is all that comes twice.
@@ -318,9 +319,9 @@ DAMAGES: Sequence[tuple[str, Damage, tuple[int, int]]] = [
 
 
 def test_batches_that_the_disk_spoiled_are_skipped_exactly(broker: Broker) -> None:
-    """Wrong checksums, payloads that do not expand: no producer gets them past a broker, disks do. In a row, too: a good
-    batch between two bad ones is read, however long those are; and where nothing readable stands behind the last, the
-    search ends at the log's end, not never.
+    """Wrong checksums, payloads that do not expand: no producer gets them past a broker, disks do. In a row, too: a
+    good batch between two bad ones is read, however long those are; and where nothing readable stands behind the last,
+    the search ends at the log's end, not never.
     """
     row = len(DAMAGES)
     topic = topic_of(broker, row + 1)
