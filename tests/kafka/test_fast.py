@@ -35,7 +35,7 @@ from tests.kafka.log_contract import PATIENCE_SECONDS, Member, begin, offsets, r
 from tests.kafka.poison_batches import CODECS, PASSABLE, Damage, Record, append, batch, damage
 from tests.kafka.proxy import Proxy
 
-pytestmark = pytest.mark.usefixtures("confluent")
+pytestmark = [pytest.mark.usefixtures("confluent"), pytest.mark.slow]
 
 IN_TIME_SECONDS = 2.0
 """How late something may be on a machine whose every core is taken by other tests."""
