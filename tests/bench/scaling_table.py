@@ -293,7 +293,7 @@ def simulation_table() -> str:
 
 def measured_table() -> str:
     rows = [
-        (each.what, each.unit, f"{each.predicted:.2f}", f"{each.found:.2f}", f"{each.found / each.predicted:.2f}")
+        (each.what, each.unit, f"{each.predicted:.3g}", f"{each.found:.3g}", f"{each.found / each.predicted:.2f}")
         for each in MEASURED
     ]
     return table(("three agents and a decider on this machine", "unit", "paper", "measured", "ratio"), rows)
@@ -344,7 +344,7 @@ def _count(value: float) -> str:
 
 
 def _bytes(value: float) -> str:
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+    for size, unit in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.0f} B"
@@ -364,7 +364,7 @@ def written_anew(page: str) -> str:
     """The page with each table as it is now, between `<!-- name -->` and the next blank line."""
     for name, made in TABLES.items():
         before, mark, after = page.partition(f"<!-- {name} -->\n")
-        assert mark, f"the page has no place for {name}"
+        assert mark and after.startswith("|"), f"the page has no table {name}"
         _, _, rest = after.partition("\n\n")
         page = f"{before}{mark}{made()}\n\n{rest}"
     return page
