@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -11,6 +10,7 @@ import pytest
 
 from monitor.adapters import wire
 from monitor.core.records import Partial, Reference, Rejected, Source, Tombstone, Transcript
+from tests.bare_loop import bare_loops
 from tests.builders import DAY, MARCH_2
 
 NOW = MARCH_2 + 10 * DAY
@@ -214,10 +214,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_message_takes_long(name: str) -> None:
-    """T9 allows 500 ms for a message, of which decoding must be the smaller part, on a loaded machine too."""
-    started = time.process_time()
-    wire.decode_transcript(HOSTILE[name], None, NOW)
-    assert time.process_time() - started < 0.5
+    """T9 allows 500 ms for a message, of which decoding may take half: four bare loops, where they take 62 ms each."""
+    assert bare_loops(lambda: wire.decode_transcript(HOSTILE[name], None, NOW), 2.0) < 4.0
 
 
 def test_reading_a_time_or_a_kind_never_fails() -> None:

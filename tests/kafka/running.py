@@ -297,6 +297,12 @@ def problems_told(agent: Agent) -> set[tuple[str, int, int]]:
     return {(str(one["source"]).partition("@")[0], int(str(one["position"])), int(str(one["count"]))) for one in told}
 
 
+def told_losses(agent: Agent, losses: int) -> bool:
+    """Whether the incident of what was lost began or grew so often."""
+    told = [*agent.now.events("incident_firing"), *agent.now.events("incident_updated")]
+    return sum(event["kind"] == "coverage" and event["slices"] == ["all"] for event in told) == losses
+
+
 def coverage_incidents(agent: Agent) -> list[dict[str, object]]:
     """What was told of losses: it is about everything."""
     lines = [json.loads(line) for line in (agent.state / "incidents.jsonl").read_text().splitlines()]

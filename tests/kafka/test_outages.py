@@ -16,7 +16,16 @@ import pytest
 from tests.kafka.broker import Broker
 from tests.kafka.producing import in_order, parts, traffic_of
 from tests.kafka.proxy import Proxy
-from tests.kafka.running import Agent, Both, Fleet, coverage_incidents, make_topics, problems_told, producing
+from tests.kafka.running import (
+    Agent,
+    Both,
+    Fleet,
+    coverage_incidents,
+    make_topics,
+    problems_told,
+    producing,
+    told_losses,
+)
 from tests.traffic import Traffic, generate
 
 LOST = "wervane_input_lost_records_total"
@@ -152,12 +161,6 @@ def test_records_deleted_before_they_were_read(
         for agent in (fleet.whole, fleet.decider):
             assert coverage_incidents(agent)[-1]["evidence"] == 137 + 1 + 55, agent.config
             assert len({line["incident"] for line in coverage_incidents(agent)}) == 1
-
-
-def told_losses(agent: Agent, losses: int) -> bool:
-    """Whether the incident of what was lost began or grew so often."""
-    told = [*agent.now.events("incident_firing"), *agent.now.events("incident_updated")]
-    return sum(event["kind"] == "coverage" and event["slices"] == ["all"] for event in told) == losses
 
 
 def tells_of(agent: Agent, wanted: Mapping[str, int]) -> bool:

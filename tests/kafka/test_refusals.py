@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.kafka.running import (
     make_topics,
     problems_told,
     producing,
+    told_losses,
 )
 from tests.traffic import Traffic, generate
 
@@ -48,6 +50,8 @@ def test_a_batch_that_nobody_can_read_is_skipped_and_told(broker: Broker, traffi
             fleet.wait_until_seen(agent, traffic)
         for agent in (fleet.whole, fleet.scorer):
             assert problems_told(agent) == {(f"{topic}-2", offset, 7)}
+        for agent in (fleet.whole, fleet.decider):  # it hears of losses with the next marks
+            fleet.wait_for(partial(told_losses, agent, 1), "the loss in an incident")
         fleet.end(traffic)
     for agent in (fleet.whole, fleet.decider):
         assert [line["evidence"] for line in coverage_incidents(agent)][:1] == [7]
