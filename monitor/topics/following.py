@@ -24,8 +24,9 @@ class Followed:
         self._current: dict[Partition, bool] = {}
         self._held: frozenset[Partition] = frozenset()
         self._looked_at: float | None = None
+        self._answered_at: float | None = None
         self.age_seconds = 0.0
-        """Time between the last two looks: what `current` is said of lies so long ago."""
+        """Time between the last two answers: what `current` is said of lies so long ago."""
         self.reachable = True
         """Whether a broker answered at the last look."""
 
@@ -35,7 +36,7 @@ class Followed:
         self._ends.clear()
         self._current.clear()
         self._held = frozenset()
-        self._looked_at = None
+        self._looked_at = self._answered_at = None
 
     def start(self, partition: Partition, position: int | None) -> None:
         """Follow a partition from here; None: from its beginning."""
@@ -57,7 +58,6 @@ class Followed:
         now = self._clock()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return False
-        self.age_seconds = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
         try:
             ends = self._consumer.ends(list(self._positions))
@@ -66,6 +66,8 @@ class Followed:
             self._current = dict.fromkeys(self._positions, False)
             return True
         self.reachable = True
+        self.age_seconds = 0.0 if self._answered_at is None else now - self._answered_at
+        self._answered_at = now
         for partition in self._positions:
             position = self._consumer.position(partition) or self._positions[partition]
             self._positions[partition] = position

@@ -75,7 +75,6 @@ class Members(Generic[W]):
         self._floors: dict[Partition, int] = {}
         self._lost: dict[Partition, list[tuple[str, int]]] = {}
         """(labels, records) that were met with since the last checkpoint: who opens the state anew meets them again."""
-        self._dirty: set[Partition] = set()
         self._told: dict[Partition, int] = {}
         self._told_at = 0.0
         self.rejoined = False
@@ -101,7 +100,6 @@ class Members(Generic[W]):
                 except StorageFailed as failure:
                     self.reopen(partition, failure)
                     continue
-                self._dirty.add(partition)
                 self.followed.read(partition, records[-1].offset + 1)
                 taken += len(records)
         for problem in self.consumer.problems():
@@ -152,7 +150,6 @@ class Members(Generic[W]):
         self._opening.pop(partition, None)
         self._failing.discard(partition)
         self.followed.stop(partition)
-        self._dirty.discard(partition)
         self._lost.pop(partition, None)
         worker = self.workers.pop(partition, None)
         if worker is not None:
@@ -172,7 +169,6 @@ class Members(Generic[W]):
         worker = self.workers.pop(partition)
         self.close_worker(worker)
         self.consumer.hold([partition])
-        self._dirty.discard(partition)
         self._lost.pop(partition, None)
         now = time.monotonic()
         self._opening[partition] = (now, now + RETRY_SECONDS)
@@ -186,7 +182,6 @@ class Members(Generic[W]):
             except StorageFailed as failure:
                 self.reopen(partition, failure)
                 return  # and finds the same gap again
-            self._dirty.add(partition)
             self._lost.setdefault(partition, []).append((f'topic="{partition.topic}",problem="{problem}"', lost))
 
     def losses(self) -> Iterator[tuple[str, int]]:
@@ -196,15 +191,10 @@ class Members(Generic[W]):
             yield from found
 
     # ------------------------------------------------------------------------------------------------------------ state
-    @property
-    def dirty(self) -> bool:
-        return bool(self._dirty)
-
     def commit_to_group(self) -> None:
         """Tell the group how far each partition is durable: when that is news, or now and then, as a member that was
         fenced learns it by this alone. Raises LogRefused then.
         """
-        self._dirty.clear()
         positions = {
             partition: worker.state.position
             for partition, worker in self.workers.items()

@@ -30,8 +30,6 @@ from monitor.delivery import Delivery, lengths_of
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.skimming import Skimmed, skim
 
-ROTATE_SECONDS = 600.0
-"""Age of the second generation of a state at most."""
 ENTRIES_AT_ONCE = 5_000
 """Outbox entries sent between two acknowledgements: about 3 MB of outcomes."""
 MARK_SECONDS = 5.0
@@ -65,9 +63,6 @@ class Topics:
         """The low bits choose the partition: sampling takes the high ones."""
         topic = self.names.pairs
         return topic, key % self.partitions[topic], f"{key:016x}".encode(), value
-
-    def outcome(self, customer: str, value: bytes) -> RoutedTo:
-        return self._keyed(self.names.outcomes, customer.encode(), value)
 
     def review(self, key: int, value: bytes) -> RoutedTo:
         return self._keyed(self.names.reviews, f"{key:016x}".encode(), value)
@@ -148,7 +143,6 @@ class RouteWorker:
         self._to_send: list[tuple[RoutedTo, int | None, bytes]] = []
         """With the offset and digest of the message that a record is of, if it is of one."""
         self._reviews_to_send: list[RoutedTo] = []
-        self._sent = 0
         self._timer = MarkTimer()
         self.position: int | None = state.position
 
@@ -317,6 +311,8 @@ class ScoreWorker:
 
     def _reject(self, upstream: str, offset: int, rejected: Rejected) -> None:
         topic, _, number = upstream.partition("@")[0].rpartition("-")
+        if not number.isdecimal():
+            return  # whoever wrote this entry was no ROUTE: it names no message that one could point at
         pointer = Pointer(
             topic=topic, partition=int(number), offset=offset, reason=rejected.reason, sha256=rejected.digest.hex()
         )

@@ -131,3 +131,17 @@ def test_held_partitions_give_nothing_until_they_are_let_go_of(again: bool) -> N
         assert following.read() == {}, "and can be held again"
     following.followed.hold(set())
     assert following.read() == {BUSY: 5 if again else 9}
+
+
+def test_after_an_outage_current_is_said_of_the_last_answer_before_it() -> None:
+    """Nobody knows what was written meanwhile: to vouch for the time of the last look would be too much."""
+    following = Following()
+    following.look()
+    following.broker.stop()
+    for _ in range(3):
+        assert following.look() == (False, False)
+    following.broker.start()
+    assert following.look() == (True, True)
+    assert following.followed.age_seconds == 4 * LOOK_SECONDS
+    following.look()
+    assert following.followed.age_seconds == LOOK_SECONDS
