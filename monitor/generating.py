@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from zlib import crc32
 
-from monitor.adapters.kafka.connection import check_reachable, producer_options, read_connection
+from monitor.adapters.kafka.connection import check_reachable, client_options, read_connection
 from monitor.adapters.kafka.port import LogProducer, LogRefused, LogUnreachable
 from monitor.adapters.kafka.producer import KafkaLogProducer
 from monitor.analysis.simulate import DAY, FAULT, START, Message, traffic
@@ -114,7 +114,7 @@ def generate_to_kafka(settings: Settings, *, pace: Pace, say: Say, progress: Pro
     """Connect, and `generate` with the clocks of this machine."""
     connection = read_connection(settings.kafka)
     check_reachable(connection)
-    producer = KafkaLogProducer(producer_options(connection), client_id="wervane-demo")
+    producer = KafkaLogProducer(client_options(connection), client_id="wervane-demo")
     topics = Topics(settings.input.transcripts[0], settings.input.references[0])
     try:
         return generate(producer, topics, pace=pace, now=time.time(), say=say, progress=progress, days=days)

@@ -261,11 +261,3 @@ _EXAMPLES = {
     "deployment": "deployment: $header.site",
     "text": f"text: {_EXAMPLE}",
 }
-
-
-def compiled_rules(settings: MappingSettings, workbench: Workbench) -> dict[str, tuple[Expression, ...]]:
-    """Field -> compiled alternatives, for who reads messages."""
-    return {
-        field: tuple(compile_expression(text, workbench) for text in alternatives)
-        for field, alternatives in settings.rules.items()
-    }

@@ -78,6 +78,7 @@ def test_what_is_impure_is_found(source: str) -> None:
 
 
 OWNERS = {
+    "confluent_kafka": "adapters/kafka/fast",
     "jinja2": "adapters/",
     "kafka": "adapters/",
     "prometheus_client": "adapters/",

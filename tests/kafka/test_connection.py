@@ -17,10 +17,8 @@ from kafka.consumer.fetcher import ConsumerRecord
 from monitor.adapters.kafka.connection import (
     Connection,
     check_reachable,
-    consumer_options,
-    librdkafka_consumer_options,
-    librdkafka_producer_options,
-    producer_options,
+    client_options,
+    librdkafka_options,
 )
 from monitor.adapters.kafka.port import LogRefused, LogUnreachable
 from monitor.config import ConfigError
@@ -62,10 +60,10 @@ def test_librdkafka_is_told_the_same(secure_broker: Broker, tmp_path: Path, way:
     confluent = pytest.importorskip("confluent_kafka")
     connection, topic = WAYS[way](secure_broker, tmp_path), secure_broker.unique("fast")
     secure_broker.create_topic(topic)
-    producer = confluent.Producer(librdkafka_producer_options(connection))
+    producer = confluent.Producer(librdkafka_options(connection))
     producer.produce(topic, b"record")
     assert producer.flush(20) == 0
-    consumer = confluent.Consumer(librdkafka_consumer_options(connection, secure_broker.unique("group")))
+    consumer = confluent.Consumer({**librdkafka_options(connection), "group.id": secure_broker.unique("group")})
     consumer.assign([confluent.TopicPartition(topic, 0, 0)])
     message = consumer.poll(20)
     consumer.close()
@@ -290,7 +288,7 @@ def test_no_password_and_no_payload_shows_at_any_level(
     wrong = with_password(secure_broker, tmp_path / "wrong", password=CANARY, mechanism="PLAIN")
     with pytest.raises(LogRefused):
         check_reachable(wrong)
-    for shown in (right, wrong, consumer_options(right, None), producer_options(wrong)):
+    for shown in (right, wrong, client_options(right), client_options(wrong)):
         assert "canary-Pa55" not in repr(shown)
     written = [record.getMessage() + str(record.exc_text) for record in caplog.records] + list(capfd.readouterr())
     assert [line for line in written if "canary-Pa55" in line or "payload" in line] == []
@@ -305,11 +303,11 @@ class _Other(socketserver.BaseRequestHandler):
 def _there_and_back(broker: Broker, connection: Connection, value: bytes = b"record") -> object:
     topic = broker.unique("session")
     broker.create_topic(topic)
-    producer = KafkaProducer(**producer_options(connection))
+    producer = KafkaProducer(**client_options(connection))
     producer.send(topic, value)
     producer.flush(20)
     producer.close(timeout=5)
-    consumer = KafkaConsumer(**consumer_options(connection, None))
+    consumer = KafkaConsumer(**client_options(connection))
     partition = TopicPartition(topic, 0)
     consumer.assign([partition])
     consumer.seek(partition, 0)

@@ -36,16 +36,6 @@ REQUEST_TIMEOUT_MS = 10_000
 RECONNECT_BACKOFF_MAX_MS = 1_000
 """Back 0.8 s after the broker is; with kafka-python's 30 s it takes 7 s and more."""
 
-FETCH_BYTES_MAX = 8 * 1024 * 1024
-"""The most that one poll brings into memory, about 10,000 transcripts; the default of 50 MiB is most of our memory."""
-
-POLL_RECORDS_MAX = 2_000
-"""A few milliseconds' work; the default of 500 costs a fifth more CPU a record."""
-
-LINGER_MS = 50
-BATCH_BYTES = 256 * 1024
-"""With LINGER_MS 0.6x the CPU of the defaults (16 KiB, 0 ms). Nobody waits for a single record: we flush."""
-
 SECRET_BYTES_MAX = 64 * 1024
 """A file that is larger is not a password but the wrong file."""
 
@@ -164,32 +154,6 @@ def client_options(connection: Connection) -> Options:
     return options
 
 
-def consumer_options(connection: Connection, group: str | None) -> Options:
-    """Nothing is committed, reset, skipped or created but by us."""
-    return client_options(connection) | {
-        "group_id": group,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",
-        "isolation_level": "read_committed",
-        "allow_auto_create_topics": False,
-        "check_crcs": True,
-        "max_poll_records": POLL_RECORDS_MAX,
-        "fetch_max_bytes": FETCH_BYTES_MAX,
-    }
-
-
-def producer_options(connection: Connection) -> Options:
-    """Acknowledged by every in-sync replica, in order."""
-    return client_options(connection) | {
-        "acks": "all",
-        "linger_ms": LINGER_MS,
-        "batch_size": BATCH_BYTES,
-        "max_request_size": MESSAGE_BYTES_MAX,
-        "allow_auto_create_topics": False,
-        "max_block_ms": REQUEST_TIMEOUT_MS,
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------- librdkafka
 def librdkafka_options(connection: Connection) -> Options:
     """The same as `client_options` for confluent-kafka."""
@@ -214,34 +178,6 @@ def librdkafka_options(connection: Connection) -> Options:
         options["sasl.mechanism"] = connection.way.login.mechanism
         options["sasl.username"] = connection.way.login.username
         options["sasl.password"] = connection.way.login.password
-    return options
-
-
-def librdkafka_consumer_options(connection: Connection, group: str) -> Options:
-    """The same as `consumer_options`."""
-    return librdkafka_options(connection) | {
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "check.crcs": True,
-        "fetch.max.bytes": FETCH_BYTES_MAX,
-        # What waits in the client's own queue before we ask for it; its default is 64 MiB a process.
-        "queued.max.messages.kbytes": 2 * FETCH_BYTES_MAX // 1024,
-    }
-
-
-def librdkafka_producer_options(connection: Connection) -> Options:
-    """The same as `producer_options`."""
-    options = librdkafka_options(connection) | {
-        "acks": "all",
-        "enable.idempotence": True,
-        "linger.ms": LINGER_MS,
-        "batch.size": BATCH_BYTES,
-        "message.max.bytes": MESSAGE_BYTES_MAX,
-    }
-    options.pop("allow.auto.create.topics")  # a consumer's property; our producers are told their topics by `facts`
     return options
 
 
