@@ -30,12 +30,13 @@ $(STAMP): pyproject.toml deploy/constraints.txt
 demo: venv
 	$(BIN)/wervane demo --exit
 
+# Two at once, a file's tests together: half of them wait for processes and servers.
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow and not bench"
+	$(BIN)/python -m pytest -q -m "not slow and not bench" -n 2 --dist loadfile --durations=10
 
 slow: venv
 	$(BIN)/python -m pytest -q -m "slow and not bench"
