@@ -35,6 +35,7 @@ from monitor.building import (
     state_fingerprint,
 )
 from monitor.config import InputKind, Settings
+from monitor.core.customers import is_of_decide
 from monitor.core.parity import failures, parity
 from monitor.core.pipeline import UPSTREAM, Effects
 from monitor.core.records import Kind, Outcome, Pointer, Rejected, View
@@ -262,6 +263,16 @@ class Agent:
         self._delivery.append_at_end("incidents", [encode_transition(one) for one in effects.transitions])
         self._tell(effects)
         self.publish()
+
+    def decisions(self) -> list[tuple[str, str, bytes]]:
+        """Documents of DECIDE as they are now; of no use to go on from after this."""
+        documents = {(table, key): value for table, key, value in self._store.documents() if is_of_decide(table)}
+        for change in self.pipeline.changes():
+            if change.value is None:
+                documents.pop((change.table, change.key), None)
+            elif is_of_decide(change.table):
+                documents[change.table, change.key] = change.value
+        return [(*name, value) for name, value in sorted(documents.items())]
 
     def _note_problems(self) -> None:
         for problem in self._source.problems():

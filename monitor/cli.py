@@ -24,18 +24,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor import __version__
+from monitor.commands.options import (
+    EXIT_INTERRUPTED,
+    EXIT_NO,
+    EXIT_OURS,
+    EXIT_UNREADABLE,
+    EXIT_USAGE,
+    ConfigOption,
+    JsonOption,
+    as_json,
+)
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from monitor.config import Settings
     from monitor.settings_source import Problem
-
-EXIT_NO = 1
-EXIT_USAGE = 2
-EXIT_UNREADABLE = 4
-EXIT_OURS = 70
-EXIT_INTERRUPTED = 130
 
 STAGES = ("route", "score", "decide")
 
@@ -74,10 +78,6 @@ class SchemaName(StrEnum):
 class InputName(StrEnum):
     TRANSCRIPTS = "transcripts"
     REFERENCES = "references"
-
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML configuration.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
@@ -155,7 +155,7 @@ def replay(
             settings, transcripts=transcripts, references=references, out=out, now=pinned, progress=progress, log=log
         )
     if json:
-        typer.echo(_as_json(summary))
+        typer.echo(as_json(summary))
     else:
         _print_replay(out, summary)
 
@@ -193,7 +193,7 @@ def demo(
     with _stopped_by_signals(stop), _progress_bar("demo") as progress:
         result = demonstration.demo(port=port, out=out, leave=leave, say=say, progress=progress, stop=stop, log=log)
     if json:
-        typer.echo(_as_json(result.document))
+        typer.echo(as_json(result.document))
     if leave and not result.passed:
         raise typer.Exit(EXIT_NO)
 
@@ -224,7 +224,7 @@ def _demo_to_kafka(bootstrap: str, *, speed: float | None, rate: float | None, j
             settings, pace=pace, say=lambda line: typer.echo(line, err=True), progress=progress
         )
     if json:
-        typer.echo(_as_json(sent._asdict()))
+        typer.echo(as_json(sent._asdict()))
     else:
         typer.echo(f"sent {sent.transcripts:,} transcripts and {sent.references:,} references")
 
@@ -255,7 +255,7 @@ def topics(
     else:
         report = kafka_topics.check(connection, settings, partitions=partitions)
     if json:
-        typer.echo(_as_json(report.document()))
+        typer.echo(as_json(report.document()))
     for line in () if json else report.lines():
         typer.echo(line)
     if not report.fit:
@@ -286,7 +286,7 @@ def check_config(
     except ConfigError as error:
         if not json:
             raise
-        typer.echo(_as_json({"ok": False, "problems": [_problem_document(one) for one in error.problems]}))
+        typer.echo(as_json({"ok": False, "problems": [_problem_document(one) for one in error.problems]}))
         raise typer.Exit(EXIT_USAGE) from None
     if sample is not None:
         _show_sample(settings, sample, topic, kind, at, json=json)
@@ -301,7 +301,7 @@ def check_config(
             "not_in_this_version": [_problem_document(problem) for problem in later],
             "settings": msgspec.to_builtins(settings),
         }
-        typer.echo(_as_json(document))
+        typer.echo(as_json(document))
         return
     typer.echo(f"{file}: ok, sha256 {settings.sha256}")
     for problem in later:
@@ -320,7 +320,7 @@ def _show_sample(
     wanted = None if kind is None else Kind(kind.value.removesuffix("s"))
     report = sample_check.check_sample(settings, sample, topic=topic, kind=wanted, now=now)
     if json:
-        typer.echo(_as_json({"ok": report.ok, **msgspec.structs.asdict(report)}))
+        typer.echo(as_json({"ok": report.ok, **msgspec.structs.asdict(report)}))
     else:
         for line in sample_check.as_text(report):
             typer.echo(line)
@@ -335,7 +335,7 @@ def schema(
     """Print the JSON Schema of the configuration or of a message."""
     names = list(SchemaName) if name is None else [name]
     found = {str(one): _schema(one) for one in names}
-    typer.echo(_as_json(found if name is None else found[str(name)]))
+    typer.echo(as_json(found if name is None else found[str(name)]))
 
 
 def _schema(name: SchemaName) -> Mapping[str, object]:
@@ -433,12 +433,6 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
 
 
 # ------------------------------------------------------------------------------------------------------------- results
-def _as_json(document: object) -> str:
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-
-
 def _problem_document(problem: Problem) -> dict[str, str]:
     return {
         "path": problem.path,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from monitor.adapters.decisions import write_decisions
 from monitor.adapters.jsonl import Line, SortedArchive
 from monitor.adapters.store import Store
 from monitor.agent import STREAMS_WITHOUT_TEXT, Agent
@@ -72,6 +73,7 @@ def replay(
 
             agent.run(threading.Event(), on_lines)
             agent.finish()
+            write_decisions(out, state_fingerprint(settings), agent.decisions())
             return write_results(out, agent.snapshot, agent.pipeline)
         finally:
             agent.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 
+import numpy as np
+
+from monitor.core.cells import Cells, FloatArray, IntArray, LabelArray
 from monitor.core.pairing_port import HeldReference, HeldTranscript
 from monitor.core.records import Counts, Observation, Outcome, Score, Source, Transcript, UtteranceKey
 
@@ -118,3 +122,18 @@ def outcome(key: int = 1, *, words: int = 10, errors: int = 1, **changes: object
         "aligner": "test 0",
     }
     return Outcome(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def cells_of(
+    unit: IntArray,
+    errors: FloatArray,
+    words: FloatArray,
+    ended_at: FloatArray,
+    utterances: IntArray,
+    labels: Mapping[str, LabelArray],
+    person: IntArray,
+) -> Cells:
+    """Closed units whose errors are all substitutions and that began as they ended."""
+    none = np.zeros(len(unit))
+    kinds = np.stack([np.asarray(errors, np.float64), none, none], axis=1)
+    return Cells(unit, errors, words, ended_at, utterances, labels, person, first_at=ended_at, kinds=kinds)

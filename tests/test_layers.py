@@ -77,14 +77,14 @@ def test_what_is_impure_is_found(source: str) -> None:
     assert list(impurities(source))
 
 
-OWNERS = {
+OWNERS: dict[str, str | tuple[str, ...]] = {
     "confluent_kafka": "adapters/kafka/fast",
     "jinja2": "adapters/",
     "kafka": "adapters/",
     "prometheus_client": "adapters/",
     "rapidfuzz": "core/alignment.py",
     "sqlite3": "adapters/",
-    "typer": "cli.py",
+    "typer": ("cli.py", "commands/"),
     "whisper_normalizer": "core/english_rules.py",
     "yaml": "settings_source.py",
     "zstandard": "adapters/",

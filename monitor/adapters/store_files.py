@@ -52,7 +52,7 @@ class StateFiles:
         """A generation being written; whatever is left of one at opening is rubbish."""
         self.damaged = stem.with_name(stem.name + ".damaged.db")
         self._commit_path = stem.with_name(stem.name + ".commit")
-        self._lock_path = stem.with_name(stem.name + ".lock")
+        self.lock_path = stem.with_name(stem.name + ".lock")
         self._lock_file = -1
         self._commit_file = -1
 
@@ -61,7 +61,7 @@ class StateFiles:
         """Take the lock, or raise StateRefused if another process has it."""
         try:
             self.current.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock_file = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._commit_file = os.open(self._commit_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             self.unlock()

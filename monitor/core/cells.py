@@ -29,6 +29,8 @@ class Cells:
     utterances  labelled utterances in the cell
     labels      one array of values for each dimension name
     person      index of the speaker (else the unit): the cluster of standing gaps
+    first_at    event time of the unit's first utterance, seconds
+    kinds       (n, 3) substitutions, deletions, insertions, weighted, not capped
     """
 
     unit: IntArray
@@ -38,6 +40,8 @@ class Cells:
     utterances: IntArray
     labels: Mapping[str, LabelArray]
     person: IntArray
+    first_at: FloatArray
+    kinds: FloatArray
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -52,4 +56,6 @@ class Cells:
             utterances=self.utterances[rows],
             labels={name: values[rows] for name, values in self.labels.items()},
             person=self.person[rows],
+            first_at=self.first_at[rows],
+            kinds=self.kinds[rows],
         )

@@ -22,7 +22,7 @@ ROWS_A_DOCUMENT = 2_000
 
 
 class CellRow(msgspec.Struct, array_like=True, frozen=True):
-    """What the statistics keep of a labelled row; errors capped, weighted integers."""
+    """What the statistics keep of a labelled row; weighted integers, errors capped, their kinds not."""
 
     ended_at: float
     unit: str
@@ -32,6 +32,11 @@ class CellRow(msgspec.Struct, array_like=True, frozen=True):
     errors: int
     words: int
     plain_words: int
+    first_at: float = 0.0
+    """Event time of the unit's first utterance; 0 in rows that an earlier version wrote."""
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
 
 
 class TrafficRow(msgspec.Struct, array_like=True, frozen=True):
@@ -52,7 +57,9 @@ def cell_of(row: UnitRow) -> CellRow | None:
     if not row.words:
         return None
     errors = min(row.errors, int(ERRORS_CAP * 2) * row.words // 2)
-    return CellRow(row.ended_at, row.unit, row.labels, row.person, row.labelled, errors, row.words, row.plain_words)
+    kinds = (row.substitutions, row.deletions, row.insertions)
+    sums = (row.labelled, errors, row.words, row.plain_words)
+    return CellRow(row.ended_at, row.unit, row.labels, row.person, *sums, row.first_at, *kinds)
 
 
 def traffic_of(row: UnitRow) -> TrafficRow:
@@ -155,6 +162,9 @@ def to_cells(rows: Sequence[CellRow], names: Sequence[str]) -> Cells:
         utterances=np.array([row.utterances for row in rows], np.int64),
         labels=_labels([row.labels for row in rows], names),
         person=_numbered([row.person for row in rows]),
+        first_at=np.array([row.first_at for row in rows], np.float64),
+        kinds=np.array([(row.substitutions, row.deletions, row.insertions) for row in rows], np.float64).reshape(-1, 3)
+        * unit_scale,
     )
 
 

@@ -26,6 +26,15 @@ TRANSITIONS_KEPT = 500
 """Transitions shown by page and report; incidents.jsonl has them all."""
 
 
+TABLES = frozenset({"groups", "totals", "clusters", "looks", "transitions"})
+"""Documents of ours beside those of deciders."""
+
+
+def is_of_decide(table: str) -> bool:
+    """Whether a document is one of `Customers.changes`."""
+    return table in TABLES or table.startswith("decide/")
+
+
 class Customer:
     """One customer's slices, totals and decider."""
 
@@ -183,6 +192,11 @@ class Customers:
                 into = held if name in HELD else reached
                 into[name] = into.get(name, 0) + value
         return reached, held
+
+    def deciders(self) -> Iterator[tuple[str, Decider]]:
+        """Each customer's, by name."""
+        for name in sorted(self._customers):
+            yield name, self._customers[name].decider
 
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:

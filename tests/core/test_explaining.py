@@ -38,6 +38,7 @@ from monitor.core.groupings import (
 )
 from monitor.core.records import Slice
 from monitor.core.slicing import ALL, slice_name
+from tests.builders import cells_of
 
 AXES = (("accent",), ("deployment",), ("accent", "deployment"))
 STRATA = ("accent", "deployment")
@@ -54,7 +55,7 @@ def stream(
 ) -> Cells:
     """Utterances over 20 days, accents a, b, c in clinic and centre, errors Poisson at WER .1 times `rate(cells)`."""
     random = np.random.default_rng(seed)
-    plain = Cells(
+    plain = cells_of(
         unit=np.arange(units),
         errors=np.zeros(units),
         words=np.full(units, words),
@@ -71,7 +72,7 @@ def stream(
 
 
 def with_errors(cells: Cells, errors: FloatArray) -> Cells:
-    return Cells(cells.unit, errors, cells.words, cells.ended_at, cells.utterances, cells.labels, cells.person)
+    return cells_of(cells.unit, errors, cells.words, cells.ended_at, cells.utterances, cells.labels, cells.person)
 
 
 def times(slice_: Slice, factor: float, days: float = 4.0) -> Callable[[Cells], FloatArray]:
@@ -153,7 +154,7 @@ def test_few_but_long_units_are_enough() -> None:
     """Calls: one call of 3,000 words after two others can be named; the general rule would wait for 23."""
     cells = stream(units=6, words=3000.0)
     ended_at = NOW - np.array([19.0, 18.0, 17.0, 16.5, 0.6, 0.5]) * DAY
-    calls = Cells(cells.unit, cells.errors, cells.words, ended_at, cells.utterances, cells.labels, cells.person)
+    calls = cells_of(cells.unit, cells.errors, cells.words, ended_at, cells.utterances, cells.labels, cells.person)
     assert (ALL, 1) in explained(calls).table
 
 
@@ -286,7 +287,7 @@ def test_cells_that_end_together_stay_together() -> None:
     """One session in two slices is before or after, never half."""
     cells = stream(units=60)
     ended_at = np.repeat(np.linspace(0.5, 19.5, 20), 3) * DAY
-    together = Cells(cells.unit, cells.errors, cells.words, ended_at, cells.utterances, cells.labels, cells.person)
+    together = cells_of(cells.unit, cells.errors, cells.words, ended_at, cells.utterances, cells.labels, cells.person)
     errors = np.where(np.arange(60) >= 46, 10.0, 1.0)
     found = change_point(with_errors(together, errors), np.full(60, 2.0), np.arange(60), NOW, days=4)
     assert found.at == ended_at[44], "two of the three cells of the next session are bad: all three are after"
@@ -319,7 +320,7 @@ def test_the_ratio_of_nothing_is_finite_or_absent() -> None:
 def labelled(accents: list[str], deployments: list[str]) -> Cells:
     cells = stream(units=len(accents))
     labels = {"accent": np.array(accents, object), "deployment": np.array(deployments, object)}
-    return Cells(cells.unit, cells.errors, cells.words, cells.ended_at, cells.utterances, labels, cells.person)
+    return cells_of(cells.unit, cells.errors, cells.words, cells.ended_at, cells.utterances, labels, cells.person)
 
 
 def test_unknown_and_other_are_slices_but_never_part_of_an_intersection() -> None:
@@ -355,7 +356,7 @@ def test_sums_by_slice_and_window_are_what_a_loop_over_masks_gives(
     base = labelled([drawn[0] for drawn in cells_drawn], [drawn[1] for drawn in cells_drawn])
     unit = dense(np.array([drawn[3] for drawn in cells_drawn]))
     ages = np.array([drawn[2] for drawn in cells_drawn], float)
-    cells = Cells(unit, base.errors, base.words, NOW - ages[unit] * DAY, base.utterances, base.labels, base.person)
+    cells = cells_of(unit, base.errors, base.words, NOW - ages[unit] * DAY, base.utterances, base.labels, base.person)
     bins = age_bins(cells.ended_at, NOW)
     for grouping in groupings(cells, AXES):
         sums, units = window_sums(grouping, bins, (cells.errors,))[0], unit_counts(grouping, unit, bins)

@@ -10,6 +10,7 @@ from monitor.core.explaining import ExplainSettings, most_general
 from monitor.core.few_units import FewLook, scan_few
 from monitor.core.groupings import DAY
 from monitor.core.slicing import slice_name
+from tests.builders import cells_of
 
 NOW = 20 * DAY
 SETTINGS = ExplainSettings()
@@ -22,7 +23,7 @@ def calls(*, units: int = 40, words: float = 3000.0, factor: float = 1.0, spread
     ended_at = np.linspace(0.2, 19.9, units) * DAY
     bad = (sector == "a") & (ended_at > NOW - 4 * DAY)
     rate = 0.15 * np.exp(random.normal(0.0, spread, units)) * np.where(bad, factor, 1.0)
-    return Cells(
+    return cells_of(
         unit=np.arange(units),
         errors=random.poisson(rate * words).astype(float),
         words=np.full(units, words),

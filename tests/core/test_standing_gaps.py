@@ -18,6 +18,7 @@ from monitor.core.standing_gaps import (
     task_strata,
     verdict,
 )
+from tests.builders import cells_of
 
 SETTINGS = GapSettings()
 
@@ -39,7 +40,7 @@ def people(
     level = random.gamma(20.0, 1 / 20.0, len(accents) * persons)[person]
     task = random.random(len(names)) < np.array([(hard or {}).get(name, 0.3) for name in names])
     rate = np.array([accents[name] for name in names]) * level + 0.2 * task
-    return Cells(
+    return cells_of(
         unit=np.arange(len(names)),
         errors=random.poisson(rate * words).astype(float),
         words=np.full(len(names), words),
@@ -90,7 +91,7 @@ def test_an_accent_with_harder_tasks_is_not_called_worse() -> None:
 def test_one_speaker_for_an_accent_is_insufficient_however_much_they_say() -> None:
     """Four hundred sessions of one person say how that person is heard."""
     crowd, one = people({"a": 0.10}, persons=400, sessions=1), people({"b": 0.30}, persons=1, sessions=400)
-    cells = Cells(
+    cells = cells_of(
         unit=np.arange(800),
         errors=np.concatenate([crowd.errors, one.errors]),
         words=np.concatenate([crowd.words, one.words]),
@@ -121,7 +122,7 @@ def test_nine_others_are_no_rest(others: int, compared: bool, shared: bool) -> N
     cells = people({"a": 0.1, "b": 0.1}, persons=60, hard={"a": 0.0, "b": 0.0})
     cells = cells.select(cells.person < 60 + others)
     person = cells.person % 60 if shared else cells.person
-    cells = Cells(cells.unit, cells.errors, cells.words, cells.ended_at, cells.utterances, cells.labels, person)
+    cells = cells_of(cells.unit, cells.errors, cells.words, cells.ended_at, cells.utterances, cells.labels, person)
     assert (rows(cells)["a"].gap is not None) == compared
 
 
@@ -151,7 +152,7 @@ def test_as_many_words_as_were_said_to_be_missing_bring_a_verdict() -> None:
     copies = int(np.ceil(1 + missing / row.words)) + 1
     more = cells.select(np.tile(np.arange(len(cells)), copies))
     person = np.concatenate([cells.person + 10_000 * copy for copy in range(copies)])
-    later = Cells(more.unit, more.errors, more.words, more.ended_at, more.utterances, more.labels, person)
+    later = cells_of(more.unit, more.errors, more.words, more.ended_at, more.utterances, more.labels, person)
     assert verdicts(later)["b"] is Verdict.DISPARITY
 
 

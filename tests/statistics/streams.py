@@ -67,6 +67,8 @@ def stream(
                 errors * weight,
                 int(words[k]) * weight,
                 int(words[k]),
+                START + float(ends[k]) * DAY,
+                errors * weight,
             )
         )
     return rows
