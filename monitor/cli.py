@@ -114,9 +114,9 @@ def run(
     stop = threading.Event()
     with _stopped_by_signals(stop):
         if len(chosen) == len(STAGES):
-            from monitor import agent
+            from monitor import running
 
-            agent.run_agent(settings, stop=stop, log=log)
+            running.run_agent(settings, stop=stop, log=log)
         else:
             from monitor.topics import stages as apart
 

@@ -27,7 +27,7 @@ class Stand:
         self.calls: list[tuple[str, dict[str, object]]] = []
         self.raises: BaseException | None = None
         self.passed = True
-        for module, function in (("agent", "run_agent"), ("replaying", "replay"), ("demonstration", "demo")):
+        for module, function in (("running", "run_agent"), ("replaying", "replay"), ("demonstration", "demo")):
             stand_in = types.ModuleType(f"monitor.{module}")
             setattr(stand_in, function, self._function(function))
             monkeypatch.setitem(sys.modules, f"monitor.{module}", stand_in)
@@ -237,9 +237,9 @@ def test_sigterm_asks_run_to_stop_and_is_no_failure() -> None:
     """Kubernetes ends every pod this way; a clean stop must not look like a crash."""
     program = (
         "import sys, types, monitor\nfrom monitor.cli import execute\n"
-        "agent = types.ModuleType('monitor.agent')\n"
+        "running = types.ModuleType('monitor.running')\n"
         "def run_agent(settings, *, stop, log):\n    print('ready', flush=True)\n    assert stop.wait(20)\n"
-        "agent.run_agent = run_agent\nsys.modules['monitor.agent'] = monitor.agent = agent\n"
+        "running.run_agent = run_agent\nsys.modules['monitor.running'] = monitor.running = running\n"
         "sys.exit(execute(['run']))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
