@@ -7,7 +7,7 @@ money from the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -17,8 +17,12 @@ from monitor.core.budget import Ledger
 from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow
 from monitor.core.drift import Alarm, LearnSettings, StratumSums, UnitSums, Watch
-from monitor.core.records import OTHER, Slice
+from monitor.core.records import OTHER, Labels, Slice
 from monitor.core.slicing import Slicing, slice_name
+
+PLACES_MAX = 10_000
+"""Combinations of labels whose slices are remembered (about 1 kB each): at half, traffic of 5,000 slices has more of
+them; beyond it they are worked out every time, which costs some 10 us."""
 
 
 class Found(NamedTuple):
@@ -40,6 +44,8 @@ class Watches:
         self._values: dict[str, str] = {}
         """The only value so far of each dimension that has had one."""
         self._active: set[str] = set()
+        self._places: dict[Labels, tuple[str, tuple[Slice, ...]]] = {}
+        """What `_place` found; it can be found again."""
         self._dirty: set[Slice] = set()
         self._dimensions_dirty = False
 
@@ -96,13 +102,35 @@ class Watches:
         ready = [watch for watch in self if watch.may_close(now, self._settings)]
         if not ready:
             return []
-        units: dict[Slice, list[UnitSums]] = {watch.slice: [] for watch in ready}
-        for unit in _units(rows):
-            for slice_, sums in self._sums(unit).items():
-                if slice_ in units and unit[0].ended_at >= self._watches[slice_].learning_since:
-                    units[slice_].append(sums)
+        units = self._units_of([watch.slice for watch in ready], rows)
         self._dirty.update(units)
         return [watch.slice for watch in ready if watch.close(now, units[watch.slice], ledger, self._settings)]
+
+    def _units_of(self, wanted: Sequence[Slice], rows: Iterable[CellRow]) -> dict[Slice, list[UnitSums]]:
+        """The units of these slices since each began to learn, in order.
+
+        Some slice learns at almost every look, and most rows lie in none that does: labels are asked once each.
+        """
+        since = {slice_: self._watches[slice_].learning_since for slice_ in wanted}
+        units: dict[Slice, list[UnitSums]] = {slice_: [] for slice_ in wanted}
+        touched: dict[Labels, list[Slice]] = {}
+        open_: dict[Slice, tuple[str, dict[str, tuple[int, int]]]] = {}
+        for row in rows:
+            inside = touched.get(row.labels)
+            if inside is None:
+                inside = touched[row.labels] = [slice_ for slice_ in self.slices(row) if slice_ in units]
+            for slice_ in inside:
+                if row.ended_at < since[slice_]:
+                    continue
+                last = open_.get(slice_)
+                if last is None or last[0] != row.unit:
+                    if last is not None:
+                        units[slice_].append(_by_stratum(last[1]))
+                    last = open_[slice_] = (row.unit, {})
+                _add(last[1], self.stratum(row), row)
+        for slice_, (_, parts) in open_.items():
+            units[slice_].append(_by_stratum(parts))
+        return units
 
     def _take_unit(
         self, slice_: Slice, sums: UnitSums, ended_at: float, first_at: float, ledger: Ledger
@@ -137,7 +165,9 @@ class Watches:
                     awakened.add(name)
         if rows:
             self._dimensions_dirty = True
-        self._active |= awakened
+        if awakened:
+            self._active |= awakened
+            self._places.clear()
         return awakened
 
     def _sums(self, unit: list[CellRow]) -> dict[Slice, UnitSums]:
@@ -146,25 +176,30 @@ class Watches:
         for row in unit:
             stratum = self.stratum(row)
             for slice_ in self.slices(row):
-                parts = sums.setdefault(slice_, {})
-                errors, words = parts.get(stratum, (0, 0))
-                parts[stratum] = (errors + row.errors, words + row.words)
-        return {
-            slice_: tuple(StratumSums(stratum, *parts[stratum]) for stratum in sorted(parts))
-            for slice_, parts in sums.items()
-        }
+                _add(sums.setdefault(slice_, {}), stratum, row)
+        return {slice_: _by_stratum(parts) for slice_, parts in sums.items()}
 
-    def slices(self, row: CellRow) -> list[Slice]:
+    def slices(self, row: CellRow) -> tuple[Slice, ...]:
         """Watched slices that contain a row; what was folded has no intersections."""
-        return [
-            slice_
-            for slice_ in self._slicing.slices_of(row.labels)
-            if all(name in self._active and (len(slice_) < 2 or value != OTHER) for name, value in slice_)
-        ]
+        return self._place(row.labels)[1]
 
     def stratum(self, row: CellRow) -> str:
         """Key of the row's stratum."""
-        return "\x1f".join(self._slicing.strata_key(row.labels))
+        return self._place(row.labels)[0]
+
+    def _place(self, labels: Labels) -> tuple[str, tuple[Slice, ...]]:
+        """Stratum and watched slices of these labels: the same for as long as no dimension awakens."""
+        place = self._places.get(labels)
+        if place is None:
+            watched = tuple(
+                slice_
+                for slice_ in self._slicing.slices_of(labels)
+                if all(name in self._active and (len(slice_) < 2 or value != OTHER) for name, value in slice_)
+            )
+            place = ("\x1f".join(self._slicing.strata_key(labels)), watched)
+            if len(self._places) < PLACES_MAX:
+                self._places[labels] = place
+        return place
 
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:
@@ -187,6 +222,16 @@ class Watches:
             return
         values, active = msgspec.msgpack.decode(value, type=tuple[list[tuple[str, str]], list[str]])
         self._values, self._active = dict(values), set(active)
+        self._places.clear()
+
+
+def _add(parts: dict[str, tuple[int, int]], stratum: str, row: CellRow) -> None:
+    errors, words = parts.get(stratum, (0, 0))
+    parts[stratum] = (errors + row.errors, words + row.words)
+
+
+def _by_stratum(parts: Mapping[str, tuple[int, int]]) -> UnitSums:
+    return tuple(StratumSums(stratum, *parts[stratum]) for stratum in sorted(parts))
 
 
 def _units(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
