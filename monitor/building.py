@@ -15,7 +15,7 @@ from monitor.adapters.jsonl import (
     read_when_ready,
 )
 from monitor.adapters.store import Store
-from monitor.config import InputKind, Settings
+from monitor.config import DecisionSettings, InputKind, Settings
 from monitor.core.changes import Change
 from monitor.core.deciding import DecideSettings
 from monitor.core.pairing_port import PairTable
@@ -49,7 +49,7 @@ def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer) -> Pipe
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:
     """What of the configuration the core needs to know."""
-    sampling, labels, decide = settings.sampling, settings.labels, settings.decide
+    sampling, labels = settings.sampling, settings.labels
     return PipelineSettings(
         slices=settings.slices,
         sampling=SamplingSettings(
@@ -59,18 +59,26 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
             strata=sampling.strata,
             pending_max=settings.state.pending_max,
         ),
-        decide=DecideSettings(
-            page_budget=decide.page_budget,
-            page_budget_days=float(decide.page_budget_days),
-            margin=decide.margin,
-            maturity_seconds=labels.maturity_seconds,
-        ),
+        decide=_decide_settings(settings, settings.decide),
+        decide_of={name: _decide_settings(settings, own) for name, own in settings.customers.items()},
         tenants=frozenset(settings.tenants.allow),
         ttl_seconds=labels.ttl_seconds,
         lateness_seconds=labels.lateness_seconds,
-        unit=decide.unit,
+        unit=settings.decide.unit,
         reviews=settings.privacy.reviews,
-        early_warning=decide.early_warning,
+        early_warning=settings.decide.early_warning,
+    )
+
+
+def _decide_settings(settings: Settings, decide: DecisionSettings) -> DecideSettings:
+    """What a decider is told: everybody's, or one customer's own."""
+    return DecideSettings(
+        page_budget=decide.page_budget,
+        page_budget_days=float(decide.page_budget_days),
+        page_on_gap=decide.page_on_gap,
+        detectors=decide.detectors,
+        margin=decide.margin,
+        maturity_seconds=settings.labels.maturity_seconds,
     )
 
 

@@ -409,11 +409,14 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
     """
     from monitor.settings_source import Problem
 
-    notify, serve, decide = settings.notify, settings.serve, settings.decide
-    later = {
-        "decide.detectors": decide.detectors != ("page-budget",),
-        "decide.page_on_gap": decide.page_on_gap,
-    }
+    notify, serve = settings.notify, settings.serve
+    decisions = {"decide": settings.decide}
+    decisions |= {f"customers.{name}": own for name, own in settings.customers.items() if own != settings.decide}
+    later, got = dict[str, bool](), dict[str, str]()
+    for where, decide in decisions.items():
+        later[f"{where}.detectors"] = decide.detectors != ("page-budget",)
+        later[f"{where}.page_on_gap"] = decide.page_on_gap
+        got |= {f"{where}.page_on_gap": "true", f"{where}.detectors": ", ".join(decide.detectors)}
     if live:
         later |= {
             "notify.alertmanager": bool(notify.alertmanager.urls),
@@ -423,7 +426,6 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
             "serve.tls": serve.tls.cert_file is not None,
             "serve.auth": serve.auth.username is not None,
         }
-    got = {"decide.page_on_gap": "true", "decide.detectors": ", ".join(decide.detectors)}
     want = "the default: the rest comes with a later version"
     return [
         Problem(path=location, got=got.get(location, "a setting"), want=want)

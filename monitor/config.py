@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from monitor import settings_customers
 from monitor.core.records import Kind, Record
 from monitor.core.slicing import FIELDS as TRANSCRIPT_FIELDS
 from monitor.core.slicing import SliceSettings
@@ -204,6 +205,7 @@ class Settings(Record, frozen=True):
     labels: LabelSettings
     scoring: ScoreSettings
     decide: DecisionSettings
+    customers: dict[str, DecisionSettings]
     notify: NotifySettings
     serve: ServeSettings
     state: StateSettings
@@ -258,6 +260,7 @@ def load_settings(
 
     _fill(values)
     problems += _resolve_mapping(values, unfit)
+    problems += _resolve_customers(values, unfit)
     settings = msgspec.convert(_nested(values), Settings)
     problems += [problem for problem in _contradictions(settings) if unfit.isdisjoint(problem.concerns)]
     if problems:
@@ -295,6 +298,15 @@ def _resolve_mapping(values: dict[str, Plain], unfit: set[str]) -> list[Problem]
     configured = values["input.mapping"]
     assert isinstance(configured, dict)
     values["input.mapping"], problems = resolve(configured, topics, NO_DIMENSION | set(TRANSCRIPT_FIELDS))
+    return [problem for problem in problems if unfit.isdisjoint(problem.concerns)]
+
+
+def _resolve_customers(values: dict[str, Plain], unfit: set[str]) -> list[Problem]:
+    """Every customer of `customers` gets the whole of `decide`, with what it has of its own."""
+    configured, prefix = values["customers"], "decide."
+    assert isinstance(configured, dict)
+    decide = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    values["customers"], problems = settings_customers.resolve(configured, decide, values["tenants.allow"])
     return [problem for problem in problems if unfit.isdisjoint(problem.concerns)]
 
 

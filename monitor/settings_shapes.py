@@ -7,6 +7,7 @@ the schema and the documentation cannot disagree.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -224,6 +225,21 @@ def several(shape: Shape, want: str, *, low: int = 0) -> Shape:
     return Shape(want, {"anyOf": [items, dict(shape.schema)]}, read, listed=True)
 
 
+def several_of(*options: str, want: str) -> Shape:
+    """A list of distinct words of a closed set, at least one; a wrong word is told the nearest right one."""
+
+    def read(value: object) -> Plain:
+        given = [value] if isinstance(value, str) else value
+        unknown = [one for one in given if one not in options] if isinstance(given, list) else []
+        if unknown:
+            similar = difflib.get_close_matches(str(unknown[0]), options, n=1, cutoff=0.5)
+            raise Unfit(f"the nearest known {similar[0]}" if similar else f"{want}: {', '.join(options)}")
+        return listed.read(value)
+
+    listed = several(choice(*options), f"{want}: {', '.join(options)}", low=1)
+    return Shape(want, listed.schema, read, listed=True)
+
+
 def pairs(shape: Shape, want: str) -> Shape:
     """A list of two-item lists, e.g. replacement pairs or intersections."""
 
@@ -289,6 +305,33 @@ def _plain(value: object) -> Plain:
         case _:
             raise Unfit(topic_mapping.want)
 
+
+def _read_customers(value: object) -> Plain:
+    """Only the outline, as with topics: entries are read where the keys of `decide` are known."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > LIST_ITEMS_MAX:
+        raise Unfit(customers.want)
+    found: dict[str, Plain] = {}
+    for key, entry in value.items():
+        if not isinstance(key, str) or _IDENTIFIER.fullmatch(key) is None:
+            raise Unfit(customers.want)
+        try:
+            found[key] = _plain(entry)
+        except Unfit:
+            raise Unfit(customers.want) from None
+    return found
+
+
+customers = Shape(
+    "a mapping from customer to a mapping of keys of decide",
+    {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": f"^{_IDENTIFIER.pattern}$"},
+        "additionalProperties": {"type": ["object", "null"]},
+    },
+    _read_customers,
+)
 
 _EXPRESSION: dict[str, Plain] = {"type": "string", "minLength": 1}
 topic_mapping = Shape(

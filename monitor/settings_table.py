@@ -16,6 +16,7 @@ from monitor.settings_shapes import (
     Shape,
     address,
     choice,
+    customers,
     duration,
     either,
     flag,
@@ -28,6 +29,7 @@ from monitor.settings_shapes import (
     path,
     server,
     several,
+    several_of,
     text,
     topic,
     topic_mapping,
@@ -82,6 +84,10 @@ SECTIONS: dict[str, str] = {
     "labels": "How long references are waited for.",
     "scoring": "How a hypothesis is compared with its reference.",
     "decide": "When somebody is woken.",
+    "customers": (
+        "What is decided otherwise for one customer: `customers: {acme: {page_budget: 0.5}}`. Its keys are "
+        "`detectors`, `page_budget`, `page_budget_days`, `page_on_gap` and `margin`, each as in `decide`."
+    ),
     "notify": "Who is told. An integration is on once its address (or key file) is set.",
     "serve": "Where `/metrics`, `/healthz` and the status page are served.",
     "state": "What survives a crash.",
@@ -367,7 +373,7 @@ _ROWS: tuple[Field, ...] = (
     ),
     Field(
         "decide.detectors",
-        several(choice("page-budget", *RIVER_DETECTORS), "a list of detectors", low=1),
+        several_of("page-budget", *RIVER_DETECTORS, want="a list of detectors"),
         ["page-budget"],
         ["page-budget", "adwin"],
         "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets, "
@@ -379,6 +385,14 @@ _ROWS: tuple[Field, ...] = (
         True,
         False,
         "Whether half-way evidence of drift buys labels in a label budget (never pages).",
+    ),
+    # ------------------------------------------------------------------------------------------------ customers
+    Field(
+        "customers",
+        customers,
+        {},
+        {"acme": {"page_budget": 0.5, "page_on_gap": True}},
+        "Keys of `decide` by customer; a key that is not given is everybody's. Only in the file.",
     ),
     # --------------------------------------------------------------------------------------------------- notify
     Field(
@@ -596,7 +610,7 @@ def markdown() -> str:
         for field in FIELDS.values():
             if field.section == section:
                 default = "not set" if field.default is None else f"`{as_written(field.default)}`"
-                key = field.location.partition(".")[2]
+                key = field.location.partition(".")[2] or "NAME"
                 lines.append(
                     f"| `{key}` | {default} | {field.shape.want}, e.g. `{as_written(field.example)}` | {field.doc} |"
                 )

@@ -180,6 +180,7 @@ def test_stages_apart_need_topics_between_them(stages: str, stand: Stand) -> Non
         "serve: {tls: {cert_file: a, key_file: b}}",
         "decide: {detectors: [page-budget, adwin]}",
         "decide: {page_on_gap: true}",
+        "customers: {acme: {page_on_gap: true}}",
     ],
 )
 def test_what_would_silently_not_happen_is_refused_at_run(

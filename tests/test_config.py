@@ -14,7 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.adapters.wire.table import RESERVED_ATTRIBUTES
+from monitor.building import pipeline_settings
 from monitor.config import NO_DIMENSION, ConfigError, InputKind, Settings, load_settings
+from monitor.core.counters import Counters
+from monitor.core.customers import Customers
+from monitor.core.records import Missing
 from monitor.core.slicing import FIELDS as TRANSCRIPT_FIELDS
 from monitor.core.slicing import SliceSettings
 from monitor.settings_shapes import Plain
@@ -177,6 +181,54 @@ def test_a_secret_is_sent_to_its_file(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_together_are_refused(text: str, message: str, tmp_path: Path) -> None:
     """Each alone is fit; together nothing useful would happen, and nobody would be told."""
     assert any(message in problem for problem in problems(text, folder=tmp_path))
+
+
+# ---------------------------------------------------------------------------------------------------------- customers
+def test_a_customer_s_own_keys_are_laid_over_everybody_s(tmp_path: Path) -> None:
+    """One customer signed a parity objective; nobody else's decisions may change with theirs."""
+    text = "decide: {margin: 0.1, unit: call}\ncustomers: {acme: {page_budget: 0.5, page_on_gap: true}, beta: }"
+    found = load(text, folder=tmp_path)
+    acme = found.customers["acme"]
+    assert (acme.page_budget, acme.page_on_gap, acme.margin, acme.unit) == (0.5, True, 0.1, "call")
+    assert found.customers["beta"] == found.decide
+    core = pipeline_settings(found)
+    assert (core.decide_of["acme"].page_budget, core.decide_of["acme"].page_on_gap) == (0.5, True)
+    assert (core.decide.page_budget, core.decide.page_on_gap) == (1.0, False)
+
+
+def test_a_customer_s_decider_is_made_with_its_own_settings(tmp_path: Path) -> None:
+    """Settings that stop at the parser would be believed and not kept."""
+    core = pipeline_settings(load("customers: {acme: {page_budget: 0.5}}", folder=tmp_path))
+    customers = Customers(core.slices, core.decide, Counters(), core.decide_of)
+    for name in ("acme", "other"):
+        customers.account(Missing(customer=name, labels=("a", "b")))
+    assert [decider._settings.page_budget for _, decider in customers.deciders()] == [0.5, 1.0]
+
+
+def test_a_customer_s_mistakes_are_told_at_once_and_name_the_nearest(tmp_path: Path) -> None:
+    """A budget that is misspelt for one customer would silently be everybody's."""
+    found = problems(
+        "tenants: {allow: [acme, beta]}\n"
+        "customers: {acme: {page_buget: 2, margin: 0.9, unit: call, xyz: 1}, bta: {}, beta: 5}",
+        folder=tmp_path,
+    )
+    keys = "detectors, page_budget, page_budget_days, page_on_gap, margin"
+    assert found == [
+        "customers.acme.page_buget: got an unknown key, want the nearest known key page_budget, e.g. page_budget: 1.0",
+        "customers.acme.margin: got 0.9, want a number above 0 up to 0.5, e.g. 0.05",
+        f"customers.acme.unit: got a key that is the same for all customers, want it in decide, here only {keys}",
+        f"customers.acme.xyz: got an unknown key, want one of {keys}",
+        "customers.bta: got a customer who is not watched, want one of tenants.allow, the nearest is beta",
+        "customers.beta: got 5, want a mapping, e.g. customers.beta: {page_budget: 0.5}",
+    ]
+
+
+@pytest.mark.parametrize("location", ["decide", "customers: {acme"])
+def test_a_detector_with_a_typo_is_told_the_nearest(location: str, tmp_path: Path) -> None:
+    """A detector that does not run is believed to watch."""
+    closing = "}" * (location.count("{") + 1)
+    (found,) = problems(f"{location}: {{detectors: [page-budget, adwim]{closing}", folder=tmp_path)
+    assert "want the nearest known adwin" in found
 
 
 def test_plain_text_kafka_must_be_asked_for(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ class DecideStage:
         self._lateness_seconds = settings.lateness_seconds
         self._counters = counters
         self._arrivals = Arrivals()
-        self.customers = Customers(settings.slices, settings.decide, counters)
+        self.customers = Customers(settings.slices, settings.decide, counters, settings.decide_of)
 
     def feed(self, entry: OutcomeEntry) -> None:
         """Take in one emission; nothing is decided before event time comes further."""

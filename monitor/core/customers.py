@@ -5,7 +5,7 @@ Nothing is shared between customers but the hours at which their deciders look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -55,9 +55,16 @@ class Looks(msgspec.Struct):
 class Customers:
     """Every customer of one process, or of one partition of the outcomes log."""
 
-    def __init__(self, slices: SliceSettings, decide: DecideSettings, counters: Counters) -> None:
+    def __init__(
+        self,
+        slices: SliceSettings,
+        decide: DecideSettings,
+        counters: Counters,
+        decide_of: Mapping[str, DecideSettings] | None = None,
+    ) -> None:
         self._slices = slices
         self._decide = decide
+        self._decide_of = decide_of or {}
         self._counters = counters
         self._customers: dict[str, Customer] = {}
         self._looks = Looks()
@@ -244,5 +251,6 @@ class Customers:
     def _customer(self, name: str) -> Customer:
         customer = self._customers.get(name)
         if customer is None:
-            customer = self._customers[name] = Customer(name, self._slices, self._decide)
+            decide = self._decide_of.get(name, self._decide)
+            customer = self._customers[name] = Customer(name, self._slices, decide)
         return customer

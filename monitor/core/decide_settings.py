@@ -15,6 +15,8 @@ class DecideSettings(Record, frozen=True):
     """What one customer's decider needs to know.
 
     page_budget       expected false pages in `page_budget_days`
+    page_on_gap       whether a standing gap is worth a page
+    detectors         names of the detectors that run, of `settings_table`
     margin            a slice is at parity when its gap is known to lie within this
     maturity_seconds  how long after its end a unit is closed; None: found out from the first days' references
     horizon_seconds   how far back closed units are remembered: at half, slow drifts have no past; at double, twice
@@ -33,3 +35,5 @@ class DecideSettings(Record, frozen=True):
     learn: LearnSettings = LearnSettings()
     explain: ExplainSettings = ExplainSettings()
     gaps: GapSettings = GapSettings()
+    page_on_gap: bool = False
+    detectors: tuple[str, ...] = ("page-budget",)

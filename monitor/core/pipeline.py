@@ -56,6 +56,8 @@ class PipelineSettings(Record, frozen=True):
     slices: SliceSettings = SliceSettings()
     sampling: SamplingSettings = SamplingSettings()
     decide: DecideSettings = DecideSettings()
+    decide_of: dict[str, DecideSettings] = msgspec.field(default_factory=dict)
+    """Customers who have settings of their own."""
     tenants: frozenset[str] = frozenset()
     """Customers to follow; empty: every customer, up to `customers_max`."""
     ttl_seconds: float = 30 * 86400.0
@@ -86,7 +88,7 @@ class Pipeline:
         self._sampler = Sampler(settings.sampling, key, settings.ttl_seconds, settings.lateness_seconds)
         self.router = router_of(settings, self._sampler, self._counters)
         self._joiner = joiner_of(settings, table, scorer, self._sampler, self._counters)
-        self._customers = Customers(settings.slices, settings.decide, self._counters)
+        self._customers = Customers(settings.slices, settings.decide, self._counters, settings.decide_of)
 
     # ---------------------------------------------------------------------------------------------------- one record
     def feed(self, kind: Kind, message: Message, clipped: tuple[str, ...] = (), upstream: str = UPSTREAM) -> Effects:
