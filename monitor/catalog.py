@@ -174,6 +174,15 @@ DECISIONS: tuple[Metric, ...] = (
     ),
     *_gauges(
         Topic.DECISIONS,
+        ("customer", "direction"),
+        (
+            "false_page_budget_spent",
+            "pages",
+            "Expected false pages spent so far (worse); better: false improvements, a tenth beside the budget.",
+        ),
+    ),
+    *_gauges(
+        Topic.DECISIONS,
         ("customer",),
         ("false_page_budget_granted", "pages", "Expected false pages granted to the customer so far."),
         (

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor import __version__
+from monitor.commands.budget import budget
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
     EXIT_NO,
@@ -348,6 +349,9 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
             from monitor.adapters import wire
 
             return wire.schema(name.value)
+
+
+app.command()(budget)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -70,8 +70,8 @@ def summarize(snapshot: MetricsSnapshot, totals: Totals) -> Summary:
         "first_event_at": first and instant(first),
         "last_event_at": last and instant(last),
         "budget": {
-            "granted": round(sum(granted for _, granted, _ in view.budget), 6),
-            "spent": round(sum(spent for _, _, spent in view.budget), 6),
+            "granted": round(sum(account.worse.granted for account in view.budget), 6),
+            "spent": round(sum(account.worse.spent for account in view.budget), 6),
         },
         "incidents": dict(sorted(Counter(str(transition.level) for transition in fired).items())),
     }

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, 
 
 from monitor import __version__
 from monitor.catalog import METRICS, PREFIX, SLICE_DECISIONS, SLICE_LABELS, SLICE_MOMENTS, Metric, MetricKind
-from monitor.core.records import UNKNOWN, IncidentState, Slice, SliceRow, SliceStanding, Verdict, View
+from monitor.core.records import UNKNOWN, Account, IncidentState, Slice, SliceRow, SliceStanding, Verdict, View
 from monitor.core.slicing import slice_name, slice_named
 from monitor.core.snapshot import MetricsSnapshot, SliceMoments
 
@@ -162,15 +162,8 @@ class Exposition:
                 undeclared += self._refuse(series)
                 continue
             families[declared[0].name].append(declared[1] + _number(value))
-        for customer, granted, spent in view.budget:
-            labels = _labels({"customer": customer})
-            families["false_page_budget_granted"].append(
-                f"{PREFIX}false_page_budget_granted{{{labels}}} {_number(granted)}"
-            )
-            if granted > 0:
-                families["false_page_budget_spent_ratio"].append(
-                    f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {_number(spent / granted)}"
-                )
+        for account in view.budget:
+            _write_account(account, families)
         if view.config_sha256:
             labels = _labels({"sha256": view.config_sha256})
             families["config_info"].append(f"{PREFIX}config_info{{{labels}}} 1")
@@ -394,6 +387,24 @@ def _number(value: float) -> str:
     """`str`, not `repr`: numpy's scalars must read as numbers, too."""
     text = str(value)
     return _NOT_FINITE.get(text, text)
+
+
+def _write_account(account: Account, families: Mapping[str, list[str]]) -> None:
+    """Granted, spent by direction, and the share."""
+    labels = _labels({"customer": account.customer})
+    worse = account.worse
+    families["false_page_budget_granted"].append(
+        f"{PREFIX}false_page_budget_granted{{{labels}}} {_number(worse.granted)}"
+    )
+    for direction, money in (("better", account.better), ("worse", worse)):
+        labels_of = _labels({"customer": account.customer, "direction": direction})
+        families["false_page_budget_spent"].append(
+            f"{PREFIX}false_page_budget_spent{{{labels_of}}} {_number(money.spent)}"
+        )
+    if worse.granted > 0:
+        families["false_page_budget_spent_ratio"].append(
+            f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {_number(worse.spent / worse.granted)}"
+        )
 
 
 def _width(metric: Metric) -> int:

@@ -39,7 +39,7 @@ from monitor.adapters.presentation import (
     waiting,
     whole_percent,
 )
-from monitor.core.records import SliceRow, Transition, View
+from monitor.core.records import Account, SliceRow, Spender, Transition, View
 from monitor.core.slicing import slice_named
 
 ROWS_MAX = 300
@@ -50,6 +50,9 @@ RESOLVED_MAX = 20
 
 WAITING_MAX = 12
 """Rows of the table of missing corrections for each customer, the worst groups: a screenful on a phone."""
+
+SPENDERS_MAX = 8
+"""Rows of the table of who spent the budget: as many as of the least corrected groups beside it."""
 
 REFRESH_SECONDS = 10
 """Reload interval of `/?refresh=10`. Off unless asked for: a page that reloads by itself throws screen readers back."""
@@ -98,8 +101,9 @@ class Customer:
     corrected: tuple[Share, ...]
     waiting: tuple[Waiting, ...]
     waiting_left_out: int
-    granted: float
-    spent: float
+    account: Account | None
+    spenders: tuple[Spender, ...]
+    """Who spent most."""
 
 
 def customer_sections(view: View, *, rows_max: int = ROWS_MAX) -> tuple[Customer, ...]:
@@ -120,7 +124,7 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
     )
     counts = tally(rows)
     without = waiting(rows)
-    granted, spent = next(((granted, spent) for owner, granted, spent in view.budget if owner == name), (0.0, 0.0))
+    account = next((account for account in view.budget if account.customer == name), None)
     return Customer(
         name=name,
         anchor=anchor,
@@ -141,8 +145,8 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
         corrected=tuple(_corrected(view, rows)),
         waiting=tuple(without[:WAITING_MAX]),
         waiting_left_out=max(0, len(without) - WAITING_MAX),
-        granted=granted,
-        spent=spent,
+        account=account,
+        spenders=() if account is None else top_spenders(account),
     )
 
 
@@ -180,6 +184,12 @@ def _line(view: View, row: SliceRow, is_named: bool, overall: float | None, scal
         spark=plots.sparkline(history, plots.axis_top([history]), f"WER of {words} by day: {days}"),
         is_named=is_named,
     )
+
+
+def top_spenders(account: Account, at_most: int = SPENDERS_MAX) -> tuple[Spender, ...]:
+    """Those that put most into bets, the greatest first."""
+    spent = [spender for spender in account.spenders if spender.worse.spent > 0]
+    return tuple(sorted(spent, key=lambda spender: (-spender.worse.spent, spender.slice, spender.by))[:at_most])
 
 
 def _corrected(view: View, rows: Iterable[SliceRow]) -> Iterable[Share]:

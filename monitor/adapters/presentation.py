@@ -369,7 +369,7 @@ def counted(counters: Mapping[str, int], name: str, label: str) -> list[tuple[st
 
 
 def customers(view: View) -> list[str]:
-    return sorted({row.customer for row in view.slices} | {customer for customer, _, _ in view.budget})
+    return sorted({row.customer for row in view.slices} | {account.customer for account in view.budget})
 
 
 # --------------------------------------------------------------------------------------------------------- templates

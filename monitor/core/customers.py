@@ -13,7 +13,7 @@ from monitor.core.changes import Change
 from monitor.core.counters import Counters
 from monitor.core.deciding import Decider, DecideSettings
 from monitor.core.pairing import Emission
-from monitor.core.records import OTHER, Missing, Observation, SliceRow, Transition
+from monitor.core.records import OTHER, Account, Missing, Observation, SliceRow, Transition
 from monitor.core.sampling import need_for_labels
 from monitor.core.slicing import SliceSettings, Slicing
 from monitor.core.snapshot import SliceMoments
@@ -180,9 +180,9 @@ class Customers:
             for slice_, totals in customer.tracker.rows():
                 yield slice_row(name, slice_, totals, customer.decider.standing(slice_))
 
-    def budgets(self) -> list[tuple[str, float, float]]:
-        """(customer, granted, spent) false pages."""
-        return [(name, *self._customers[name].decider.budget()) for name in sorted(self._customers)]
+    def budgets(self) -> list[Account]:
+        """Each customer's account."""
+        return [decider.account() for _, decider in self.deciders()]
 
     def moments(self) -> list[SliceMoments]:
         """Mergeable sums of closed units, for the counters of each slice."""

@@ -15,7 +15,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from monitor.core.budget import Ledger
+from monitor.core.accounts import CALLS, account_of
+from monitor.core.budget import BETTER_PART, Ledger
 from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, to_cells, traffic_of
 from monitor.core.conditions import Conditions
@@ -29,6 +30,7 @@ from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
 from monitor.core.records import (
     UNKNOWN,
+    Account,
     Direction,
     IncidentKind,
     Labels,
@@ -294,11 +296,13 @@ class Decider:
         clock, scene = self._clock, self._scene(now)
         if not clock.few or len(scene.cells) < CALL_CELLS_MIN or scene.cells.words.sum() < CALL_WORDS_MIN:
             return []
-        chance = clock.ledger.chance(clock.calls_at, scene.now)
+        chance = clock.ledger.spend(clock.ledger.chance(clock.calls_at, scene.now), by=CALLS)
         clock.calls_at = scene.now
-        clock.ledger.spend(chance)
         told: list[Transition] = []
-        for direction, sign, allowed in ((Direction.WORSE, 1.0, chance), (Direction.BETTER, -1.0, chance / 10)):
+        for direction, sign, allowed in (
+            (Direction.WORSE, 1.0, chance),
+            (Direction.BETTER, -1.0, chance / BETTER_PART),
+        ):
             epoch = epochs(scene, list(self._desk.book))
             seed = _seed(self._customer, now, direction)
             found = diagnose_few(scene, epoch, seed, sign, allowed)
@@ -344,6 +348,10 @@ class Decider:
     def budget(self) -> tuple[float, float]:
         """False pages (granted, spent) so far. Spent never exceeds granted."""
         return self._clock.ledger.granted(), self._clock.ledger.spent
+
+    def account(self) -> Account:
+        """The same by slice and direction."""
+        return account_of(self._customer, self._clock.ledger, self._watches)
 
     def moments(self) -> list[SliceMoments]:
         """Running sums over closed units of every slice."""

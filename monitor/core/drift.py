@@ -17,14 +17,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.core.budget import DAY, Ledger
+from monitor.core.budget import BETTER_PART, DAY, Ledger
 from monitor.core.estimators import t_quantile
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean
 from monitor.core.records import Record, Slice
-
-BETTER_PART = 10.0
-"""An improvement bets with a tenth of a page's money: it pages nobody, but re-opens learning, which costs days of
-power. At the full money a year has four false re-openings, at a hundredth a real improvement waits a week longer."""
 
 
 class LearnSettings(Record, frozen=True):
@@ -116,7 +112,7 @@ class Watch(msgspec.Struct):
     """One slice's learning, baseline and evidence. Mutable, private to its decider.
 
     units      units closed since learning began; attempt: how many there were when a baseline was last tried
-    earned     the ledger's mark when the slice last took money
+    earned     the ledger's mark when the slice last took money; spent, spent_better: what it took, by direction
     evidence   R against "not worse"; improvement: against "not better"
     """
 
@@ -130,6 +126,7 @@ class Watch(msgspec.Struct):
     spent: float = 0.0
     evidence: Evidence = NO_EVIDENCE
     improvement: Evidence = NO_EVIDENCE
+    spent_better: float = 0.0
 
     @property
     def depth(self) -> int:
@@ -168,9 +165,9 @@ class Watch(msgspec.Struct):
             return None  # only strata without a rate: mix, not drift
         # Money is what accrued since the last bet: known before the unit's errors are.
         earned = max(ledger.earned(self.depth, ended_at), self.earned)
-        money, self.earned = earned - self.earned, earned
-        ledger.spend(money)
+        money, self.earned = ledger.spend(earned - self.earned), earned
         self.spent += money
+        self.spent_better += money / BETTER_PART
         rho, scale = self.baseline.rho, self.baseline.scale
         self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale)
         self.improvement = bet_better(self.improvement, money / BETTER_PART, errors, expected, words, rho, scale)

@@ -24,6 +24,7 @@ from monitor.core.joining import Joiner
 from monitor.core.pairing import Emission, Scoring
 from monitor.core.pairing_port import PairTable
 from monitor.core.records import (
+    Account,
     Kind,
     Mark,
     Reason,
@@ -208,8 +209,8 @@ class Pipeline:
         """Every slice of every customer, most general first."""
         return self._customers.slice_rows()
 
-    def budgets(self) -> list[tuple[str, float, float]]:
-        """(customer, granted, spent) false pages."""
+    def budgets(self) -> list[Account]:
+        """Each customer's account."""
         return self._customers.budgets()
 
     def moments(self) -> list[SliceMoments]:

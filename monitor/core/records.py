@@ -369,6 +369,45 @@ class SliceRow(Record, frozen=True):
     """(age band, transcripts, those of them without a reference), the newest first, over the last 40 event days."""
 
 
+class Money(Record, frozen=True):
+    """A part of a budget, in expected false pages (or expected false improvements, which page nobody)."""
+
+    granted: float
+    spent: float
+
+    @property
+    def left(self) -> float:
+        """Granted and not put into a bet."""
+        return max(self.granted - self.spent, 0.0)
+
+
+class Spender(Record, frozen=True):
+    """Who spends: a slice, or a look at all of them (then `slice` is `all`)."""
+
+    slice: str
+    by: str
+    """`drift`: the slice bets against its own past. Others are looks that have a share of their own."""
+    worse: Money
+    better: Money
+
+
+class Account(Record, frozen=True):
+    """One customer's budget of false pages: what time has granted, what is spent, by whom."""
+
+    customer: str
+    pages: float
+    """Granted from now on in each `days`."""
+    days: float
+    since: float | None
+    """Event time from which money is granted; None before the first unit has closed."""
+    until: float
+    worse: Money
+    """The budget of false pages."""
+    better: Money
+    """Beside it: improvements, which re-open learning."""
+    spenders: tuple[Spender, ...] = ()
+
+
 class View(Record, frozen=True):
     """An immutable picture of the whole agent, swapped by assignment for the threads that serve it."""
 
@@ -382,8 +421,8 @@ class View(Record, frozen=True):
     counters: dict[str, int] = {}
     """Pipeline counters: `name{label="value"}` -> count (see catalog.py)."""
     gauges: dict[str, float] = {}
-    budget: tuple[tuple[str, float, float], ...] = ()
-    """(customer, granted, spent) false pages."""
+    budget: tuple[Account, ...] = ()
+    """Each customer's."""
     decides: bool = True
     """Whether slices and incidents are of this process; else it only reads and scores for one that decides."""
     config_sha256: str = ""

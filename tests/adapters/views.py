@@ -6,14 +6,17 @@ import math
 import random
 
 from monitor.core.records import (
+    Account,
     Counts,
     Direction,
     IncidentKind,
     IncidentState,
     Level,
+    Money,
     Slice,
     SliceRow,
     SliceStanding,
+    Spender,
     Transition,
     Verdict,
     View,
@@ -249,11 +252,29 @@ def view(**changed: object) -> View:
             "reference_delay_seconds_sum": 1_100_000_000,
         },
         "gauges": {"pending_utterances": 10_386.0, "pending_bytes": 1.9e6, "waiting_references": 0.0},
-        "budget": (("northwind-health", 0.156, 0.114),),
+        "budget": (account("northwind-health", 0.156, 0.114),),
         "config_sha256": "9c1f0e5ab7d4" + "0" * 52,
         **changed,
     }
     return View(**fields)  # type: ignore[arg-type]
+
+
+def account(customer: str, granted: float, spent: float) -> Account:
+    """Two slices and a daily look."""
+    parts = (("all", "drift", 0.5), ("accent=england", "drift", 0.3), ("all", "calls", 0.2))
+    return Account(
+        customer=customer,
+        pages=1.0,
+        days=90.0,
+        since=BEGAN,
+        until=NOW,
+        worse=Money(granted, spent),
+        better=Money(granted / 10, spent / 10),
+        spenders=tuple(
+            Spender(name, by, Money(part * spent, part * spent), Money(part * spent / 10, part * spent / 10))
+            for name, by, part in parts
+        ),
+    )
 
 
 def moments_of(slice_: Slice, shown: SliceRow) -> SliceMoments:

@@ -65,3 +65,14 @@ def test_a_changed_budget_grants_from_now_on(pages: float) -> None:
     assert account.granted() == pytest.approx(0.5 + pages / 2)
     assert sum(account.earned(depth, 90 * DAY) for depth in range(3)) == pytest.approx(0.5 + pages / 2)
     assert account.chance(44.5 * DAY, 45.5 * DAY) == pytest.approx(pages / 180)
+
+
+def test_nobody_is_given_more_than_is_left() -> None:
+    """Whatever asks too much, a mistake of ours included, the promise to the person on call holds."""
+    account = ledger()
+    account.advance(45 * DAY, (1, 1, 1))
+    assert account.spend(0.4) == 0.4
+    assert account.spend(0.4, by="calls", better=False) == pytest.approx(0.1)
+    assert account.spend(0.4) == 0.0
+    assert account.spent == account.granted()
+    assert account.spent_better == pytest.approx(0.04) and account.others["calls"] == pytest.approx((0.1, 0.0))

@@ -1,0 +1,91 @@
+"""Decides what `wervane budget` shows: what a customer's budget of false pages was spent on, and what is left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from monitor.commands.options import ConfigOption, CustomerOption, FromOption, JsonOption, as_json, chosen
+
+if TYPE_CHECKING:
+    from monitor.core.records import Account, Money
+
+NOBODY = "(nobody)"
+"""Granted while nobody bet: days of learning, depths without a slice, shares given up when learning was re-opened."""
+
+
+def budget(
+    config: ConfigOption = None,
+    folder: FromOption = None,
+    customer: CustomerOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the budget of false pages: granted, spent and left, by slice and direction."""
+    from monitor.config import load_settings
+    from monitor.inspecting import read_customers
+
+    settings = load_settings(config, os.environ)
+    customers = read_customers(settings, folder)
+    accounts = {account.customer: account for account in customers.budgets()}
+    shown = [accounts[name] for name in chosen(list(accounts), customer, folder or Path(settings.state.path))]
+    if json:
+        typer.echo(as_json([_document(account) for account in shown]))
+        return
+    for account in shown:
+        for line in _lines(account):
+            typer.echo(line)
+
+
+def _document(account: Account) -> dict[str, object]:
+    from monitor.adapters.instants import instant
+
+    return {
+        "customer": account.customer,
+        "pages": account.pages,
+        "days": account.days,
+        "since": None if account.since is None else instant(account.since),
+        "until": None if account.since is None else instant(account.until),
+        "worse": _money(account.worse),
+        "better": _money(account.better),
+        "spenders": [
+            {
+                "slice": spender.slice,
+                "by": spender.by,
+                "worse": _money(spender.worse),
+                "better": _money(spender.better),
+            }
+            for spender in account.spenders
+        ],
+    }
+
+
+def _money(money: Money) -> dict[str, float]:
+    return {"granted": money.granted, "spent": money.spent, "left": money.left}
+
+
+def _lines(account: Account) -> Iterator[str]:
+    """A table in the order of generality; what nobody took is a row of its own, so that columns add up."""
+    from monitor.adapters.instants import instant
+    from monitor.core.records import Money
+
+    yield f"{account.customer}: {account.pages:g} expected false pages in {account.days:g} days"
+    if account.since is None:
+        yield "  nothing is granted before the first session has closed"
+        return
+    yield f"  event time {instant(account.since)} to {instant(account.until)}"
+    width = max((len(spender.slice) for spender in account.spenders), default=5)
+    width = max(width, len(NOBODY))
+    yield f"  {'slice':<{width}}  {'by':<10}  {'granted':>9}  {'spent':>9}  {'left':>9}  {'better: spent':>13}"
+    for spender in account.spenders:
+        yield f"  {spender.slice:<{width}}  {spender.by:<10}  {_row(spender.worse, spender.better)}"
+    nobody = account.worse.granted - sum(spender.worse.granted for spender in account.spenders)
+    yield f"  {NOBODY:<{width}}  {'':<10}  {_row(Money(max(nobody, 0.0), 0.0), Money(0.0, 0.0))}"
+    yield f"  {'total':<{width}}  {'':<10}  {_row(account.worse, account.better)}"
+
+
+def _row(worse: Money, better: Money) -> str:
+    return f"{worse.granted:>9.6f}  {worse.spent:>9.6f}  {worse.left:>9.6f}  {better.spent:>13.6f}"

@@ -1,0 +1,51 @@
+"""Decides what is said of a customer's budget: granted, spent and left, by slice and direction.
+
+A slice is granted what it has taken and what waits for its next bet. What time granted while nobody bet (days of
+learning, depths without a slice, shares given up when learning was re-opened) is nobody's, and is never made up for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from monitor.core.budget import BETTER_PART, Ledger
+from monitor.core.drift import Watch
+from monitor.core.records import Account, Money, Spender
+from monitor.core.slicing import slice_name
+
+DRIFT = "drift"
+CALLS = "calls"
+"""The daily look at few long units."""
+
+
+def account_of(customer: str, ledger: Ledger, watches: Iterable[Watch]) -> Account:
+    """The account as the last look left it; spenders from the most general slice on."""
+    granted = ledger.granted()
+    return Account(
+        customer=customer,
+        pages=ledger.pages,
+        days=ledger.days,
+        since=ledger.since,
+        until=ledger.until,
+        worse=Money(granted, ledger.spent),
+        better=Money(granted / BETTER_PART, ledger.spent_better),
+        spenders=(
+            *(_slice(watch, ledger) for watch in watches if watch.baseline is not None or watch.spent),
+            *(
+                Spender("all", purpose, Money(worse, worse), Money(better, better))
+                for purpose, (worse, better) in sorted(ledger.others.items())
+            ),
+        ),
+    )
+
+
+def _slice(watch: Watch, ledger: Ledger) -> Spender:
+    waiting = 0.0
+    if watch.baseline is not None:
+        waiting = max(ledger.earned(watch.depth, ledger.until) - watch.earned, 0.0)
+    return Spender(
+        slice_name(watch.slice),
+        DRIFT,
+        Money(watch.spent + waiting, watch.spent),
+        Money(watch.spent_better + waiting / BETTER_PART, watch.spent_better),
+    )
