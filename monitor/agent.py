@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.jsonl import InputProblem, Line, LineSource
-from monitor.adapters.store import RotationFailed, Store
+from monitor.adapters.store import Store
 from monitor.adapters.wire import (
     encode_outcome,
     encode_pointer,
@@ -42,6 +42,7 @@ from monitor.decoders import Decoder, decoder_for, mapped_topics
 from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
 from monitor.ending import TooManyRejected
+from monitor.rotation import Rotation
 from monitor.serving import empty_snapshot, tell
 from monitor.topics.whole_input import TopicInput
 
@@ -51,8 +52,6 @@ LINES_A_CHECKPOINT = 5_000
 """Bounds what a crash makes us read again to about half a second of work, whatever the clock says."""
 IDLE_SECONDS = 0.2
 """Pause when an input has nothing new: at half we burn a core's percent, at double a page comes no later to notice."""
-ROTATE_SECONDS = 600.0
-"""Age of the second generation at most: what is read again after the first is damaged."""
 AHEAD_SECONDS_MAX = 86_400.0
 """Event time that one partition may be read ahead of another while both have a backlog: a day of transcripts waits for
 its references in the store. At half, partitions stop and go; at double, a week's backlog fills the storage budget."""
@@ -107,8 +106,8 @@ class Agent:
         self._positions: dict[str, int] = {}
         self._decoders: dict[tuple[Kind, str | None], Decoder] = {}
         self._lines_open = 0
-        self._checkpoint_at = self._rotated_at = self._viewed_at = time.monotonic()
-        self._rotation_seconds = 0.0
+        self._checkpoint_at = self._viewed_at = time.monotonic()
+        self._rotation = Rotation(store, log, str(settings.state.path))
         self._view_is_old = False
         self._closed = False
         self._restored = True
@@ -213,15 +212,8 @@ class Agent:
         self._delivery.deliver()
         self._lines_open = 0
         self._checkpoint_at = time.monotonic()
-        if self._rotation_due():
-            self._rotate()
+        self._rotation.rotate_if_due()
         self._view_is_old = True
-
-    def _rotation_due(self) -> bool:
-        """Erased text is to leave the files soon, but rewriting them may take a tenth of the time at most."""
-        waited = self._checkpoint_at - self._rotated_at
-        soon = self._store.erasure_due and waited > 10.0 * self._rotation_seconds
-        return soon or waited > ROTATE_SECONDS
 
     def _checkpoint_due(self) -> bool:
         if self._guard is not None and self._guard.suspicious(time.monotonic()):
@@ -235,16 +227,6 @@ class Agent:
         """Only what is durable may be shown."""
         waited = time.monotonic() - self._viewed_at
         return self._view_is_old and self._lines_open == 0 and waited > VIEW_SECONDS
-
-    def _rotate(self) -> None:
-        self._store.commit()
-        started_at = time.monotonic()
-        try:
-            self._store.rotate()
-        except RotationFailed:
-            self._log.error("state_rotation_failed", path=str(self.settings.state.path))
-        self._rotated_at = time.monotonic()
-        self._rotation_seconds = self._rotated_at - started_at
 
     def finish(self) -> None:
         """The input will not grow: decide what is left. Not made durable: the same end gives the same again."""

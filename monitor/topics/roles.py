@@ -13,7 +13,8 @@ from typing import Generic, Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.kafka.port import LogConsumer, LogProducer, LogRecord, LogUnreachable, Partition, TopicFacts
-from monitor.adapters.store import RotationFailed, StateRefused, StorageFailed
+from monitor.adapters.store import StateRefused, StorageFailed
+from monitor.rotation import Rotation
 from monitor.topics.following import Followed
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.workers import DecideWorker, RouteWorker, ScoreWorker
@@ -30,8 +31,6 @@ FLUSH_SECONDS = 10.0
 leader. At half, a slow election doubles the traffic; at double, a dead connection is noticed that much later."""
 AHEAD_SECONDS_MAX = 86_400.0
 """Event time that one partition may be read ahead of another of this process while both have a backlog."""
-ROTATE_SECONDS = 600.0
-"""Age of the second generation of a state at most; an erasure does not wait for it."""
 WAITING_MAX = 100_000
 """Records in memory that no broker has acknowledged: beyond it nothing more is read. About 50 MB of transcripts."""
 
@@ -75,6 +74,7 @@ class Members(Generic[W]):
         self._floors: dict[Partition, int] = {}
         self._lost: dict[Partition, list[tuple[str, int]]] = {}
         """(labels, records) that were met with since the last checkpoint: who opens the state anew meets them again."""
+        self._rotations: dict[Partition, Rotation] = {}
         self._told: dict[Partition, int] = {}
         self._told_at = 0.0
         self.rejoined = False
@@ -139,6 +139,7 @@ class Members(Generic[W]):
         self._failing.discard(partition)
         self._floors[partition] = bar
         self.workers[partition] = worker
+        self._rotations[partition] = Rotation(worker.state.store, self._log, str(partition))
         start = worker.start_at(floor)
         self.consumer.begin(partition, start)
         self.followed.start(partition, start)
@@ -191,6 +192,14 @@ class Members(Generic[W]):
             yield from found
 
     # ------------------------------------------------------------------------------------------------------------ state
+    def make_durable(self, partition: Partition, commit: Callable[[], None]) -> None:
+        """Commit what a worker has taken in, and renew its state's second generation if that is due."""
+        try:
+            commit()
+            self._rotations[partition].rotate_if_due()
+        except StorageFailed as failure:
+            self.reopen(partition, failure)
+
     def commit_to_group(self) -> None:
         """Tell the group how far each partition is durable: when that is news, or now and then, as a member that was
         fenced learns it by this alone. Raises LogRefused then.
@@ -229,20 +238,6 @@ class Members(Generic[W]):
         for partition in list(self.workers):
             self._let_go(partition)
         self.consumer.close()
-
-
-def rotate_if_due(state: PartitionState, rotated_at: dict[Partition, float], log: FilteringBoundLogger) -> None:
-    """Renew the second generation now and then, and soon after an erasure."""
-    now = time.monotonic()
-    last = rotated_at.setdefault(state.partition, now)
-    if now - last < (10.0 if state.store.erasure_due else ROTATE_SECONDS):
-        return
-    try:
-        state.store.commit()
-        state.store.rotate()
-    except RotationFailed:
-        log.error("state_rotation_failed", partition=str(state.partition))
-    rotated_at[state.partition] = now
 
 
 class RouteRole:
@@ -312,11 +307,9 @@ class RouteRole:
 class ScoreRole:
     """SCORE: partitions of the pairs log, to the outcomes log."""
 
-    def __init__(self, members: Members[ScoreWorker], producer: LogProducer, log: FilteringBoundLogger) -> None:
+    def __init__(self, members: Members[ScoreWorker], producer: LogProducer) -> None:
         self.members = members
         self._producer = producer
-        self._log = log
-        self._rotated_at: dict[Partition, float] = {}
         self._unsent = False
 
     def step(self, wait_seconds: float) -> int:
@@ -329,11 +322,7 @@ class ScoreRole:
         for partition, worker in list(members.workers.items()):
             if looked:
                 worker.mark()
-            try:
-                worker.commit()
-                rotate_if_due(worker.state, self._rotated_at, self._log)
-            except StorageFailed as failure:
-                members.reopen(partition, failure)
+            members.make_durable(partition, worker.commit)
         self._send()
         members.commit_to_group()
 
@@ -368,10 +357,8 @@ class ScoreRole:
 class DecideRole:
     """DECIDE: partitions of the outcomes log, to files."""
 
-    def __init__(self, members: Members[DecideWorker], log: FilteringBoundLogger) -> None:
+    def __init__(self, members: Members[DecideWorker]) -> None:
         self.members = members
-        self._log = log
-        self._rotated_at: dict[Partition, float] = {}
 
     def step(self, wait_seconds: float) -> int:
         return self.members.step(wait_seconds)
@@ -381,9 +368,5 @@ class DecideRole:
         members = self.members
         members.followed.look()
         for partition, worker in list(members.workers.items()):
-            try:
-                worker.commit()
-                rotate_if_due(worker.state, self._rotated_at, self._log)
-            except StorageFailed as failure:
-                members.reopen(partition, failure)
+            members.make_durable(partition, worker.commit)
         members.commit_to_group()

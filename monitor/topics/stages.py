@@ -105,13 +105,13 @@ class Stages:
             case "score":
                 topics = (settings.kafka.topics.pairs,)
                 scores = Members("score", self._connect.consumer(settings, "score", topics), self._score_worker, log)
-                return ScoreRole(scores, self._producer, log)
+                return ScoreRole(scores, self._producer)
             case _:
                 topics = (settings.kafka.topics.outcomes,)
                 decides = Members(
                     "decide", self._connect.consumer(settings, "decide", topics), self._decide_worker, log
                 )
-                return DecideRole(decides, log)
+                return DecideRole(decides)
 
     # --------------------------------------------------------------------------------------------------------- workers
     def _state(self, partition: Partition, facts: TopicFacts, *, keyed: bool = True) -> PartitionState:

@@ -13,8 +13,8 @@ from zlib import crc32
 
 from monitor.adapters.kafka.topic_fitness import OUTCOMES_RETENTION_MS, PAIRS_MARGIN_MS
 from monitor.core.units import UnitSettings
+from monitor.rotation import ROTATE_SECONDS
 from monitor.topics.following import LOOK_SECONDS
-from monitor.topics.roles import ROTATE_SECONDS
 from monitor.topics.stages import VIEW_SECONDS
 from monitor.topics.workers import MARK_SECONDS
 from tests.bench.scaling_costs import COSTS, Costs, Look
