@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from monitor.adapters.jsonl import (
     read_when_ready,
 )
 from monitor.adapters.store import Store
+from monitor.baselines import read_offered
 from monitor.config import DecisionSettings, InputKind, Settings
 from monitor.core.changes import Change
 from monitor.core.deciding import DecideSettings
+from monitor.core.imported import Offered
 from monitor.core.pairing_port import PairTable
 from monitor.core.pipeline import Pipeline, PipelineSettings
 from monitor.core.sampling import SamplingSettings
@@ -48,8 +51,9 @@ def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer) -> Pipe
 
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:
-    """What of the configuration the core needs to know."""
+    """What of the configuration the core needs to know. Raises ConfigError if `decide.baselines` does not fit it."""
     sampling, labels = settings.sampling, settings.labels
+    offered = {} if settings.decide.baselines is None else read_offered(Path(settings.decide.baselines), settings)
     return PipelineSettings(
         slices=settings.slices,
         sampling=SamplingSettings(
@@ -59,8 +63,8 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
             strata=sampling.strata,
             pending_max=settings.state.pending_max,
         ),
-        decide=_decide_settings(settings, settings.decide),
-        decide_of={name: _decide_settings(settings, own) for name, own in settings.customers.items()},
+        decide=_decide_settings(settings, settings.decide, offered),
+        decide_of={name: _decide_settings(settings, own, offered) for name, own in settings.customers.items()},
         tenants=frozenset(settings.tenants.allow),
         ttl_seconds=labels.ttl_seconds,
         lateness_seconds=labels.lateness_seconds,
@@ -70,7 +74,7 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
     )
 
 
-def _decide_settings(settings: Settings, decide: DecisionSettings) -> DecideSettings:
+def _decide_settings(settings: Settings, decide: DecisionSettings, offered: Mapping[str, Offered]) -> DecideSettings:
     """What a decider is told: everybody's, or one customer's own."""
     return DecideSettings(
         page_budget=decide.page_budget,
@@ -79,6 +83,7 @@ def _decide_settings(settings: Settings, decide: DecisionSettings) -> DecideSett
         detectors=decide.detectors,
         margin=decide.margin,
         maturity_seconds=settings.labels.maturity_seconds,
+        offered=offered,
     )
 
 

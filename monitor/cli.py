@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor import __version__
+from monitor.commands.baseline import baseline
 from monitor.commands.budget import budget
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
@@ -352,6 +353,7 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
 
 
 app.command()(budget)
+app.add_typer(baseline)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -128,6 +128,7 @@ class DecisionSettings(Record, frozen=True):
     margin: float
     detectors: tuple[str, ...]
     early_warning: bool
+    baselines: str | None
 
 
 class AlertmanagerSettings(Record, frozen=True):

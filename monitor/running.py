@@ -16,6 +16,7 @@ from monitor.adapters.jsonl import SortedArchive
 from monitor.adapters.kafka.port import LogUnreachable
 from monitor.adapters.store import StorageFailed, Store
 from monitor.agent import STREAMS, STREAMS_WITHOUT_TEXT, Agent
+from monitor.baselines import with_state_file
 from monitor.building import build_scorer, check_same_archive, open_source, state_fingerprint
 from monitor.config import InputKind, Settings
 from monitor.core.rejections import RejectionGuard
@@ -33,6 +34,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
     """`wervane run`: until SIGTERM or the end of a finite input."""
     folder = Path(settings.state.path)
     folder.mkdir(parents=True, exist_ok=True)
+    settings = with_state_file(settings)
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
     if settings.input.kind is InputKind.DIRECTORY:

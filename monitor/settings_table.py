@@ -386,6 +386,14 @@ _ROWS: tuple[Field, ...] = (
         False,
         "Whether half-way evidence of drift buys labels in a label budget (never pages).",
     ),
+    Field(
+        "decide.baselines",
+        _file,
+        None,
+        "/etc/wervane/baselines.json",
+        "Baselines that `wervane baseline export` wrote: slices that know nothing newer take them at once. Not set: "
+        "`run` reads `baselines.json` in `state.path` if it is there (`wervane baseline import` writes it).",
+    ),
     # ------------------------------------------------------------------------------------------------ customers
     Field(
         "customers",

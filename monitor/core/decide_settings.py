@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from monitor.core.drift import LearnSettings
 from monitor.core.explaining import ExplainSettings
+from monitor.core.imported import Offered
 from monitor.core.records import Record
 from monitor.core.standing_gaps import GapSettings
 from monitor.core.units import UnitSettings
@@ -22,6 +25,7 @@ class DecideSettings(Record, frozen=True):
     horizon_seconds   how far back closed units are remembered: at half, slow drifts have no past; at double, twice
                       the memory for a past that no longer describes the traffic
     cells_max         labelled rows remembered (about 300 bytes each); traffic_max: rows for coverage
+    offered           customer -> baselines learned elsewhere
     """
 
     page_budget: float = 1.0
@@ -35,5 +39,6 @@ class DecideSettings(Record, frozen=True):
     learn: LearnSettings = LearnSettings()
     explain: ExplainSettings = ExplainSettings()
     gaps: GapSettings = GapSettings()
+    offered: Mapping[str, Offered] = {}
     page_on_gap: bool = False
     detectors: tuple[str, ...] = ("page-budget",)

@@ -24,8 +24,9 @@ from monitor.core.decide_settings import DecideSettings as DecideSettings
 from monitor.core.decider_clock import Clock, Coverage
 from monitor.core.describing import Why
 from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlaps
-from monitor.core.drift import Alarm
+from monitor.core.drift import Alarm, Baseline
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
+from monitor.core.imported import Imports
 from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
 from monitor.core.records import (
@@ -74,6 +75,7 @@ class Decider:
         self._cells: Log[CellRow] = Log("cells", CellRow, settings.cells_max)
         self._traffic: Log[TrafficRow] = Log("traffic", TrafficRow, settings.traffic_max)
         self._watches = Watches(slicing, settings.learn)
+        self._imports = Imports(settings.offered.get(customer))
         self._slices = SliceTable(slicing)
         self._desk = Desk(customer)
         self._conditions = Conditions(self._desk, slicing)
@@ -143,7 +145,8 @@ class Decider:
         told = self._conditions.blind(clock, now)
         if clock.maturity is None:
             learn_seconds = self._settings.learn.learn_seconds
-            clock.maturity = find_maturity(now, clock.first_at, learn_seconds, self._units.reference_delays)
+            found = find_maturity(now, clock.first_at, learn_seconds, self._units.reference_delays)
+            clock.maturity = self._imports.maturity or found
             self._units.maturity = clock.maturity
         daily = now % DAY == 0.0
         if clock.maturity is not None:
@@ -180,10 +183,19 @@ class Decider:
         self._note_few(cells)
         told = self._alarms(found, now)
         self._bet_on_recovery(cells, now)
-        self._better_over([] if clock.few else self._watches.close_baselines(self._cells, closed_at, clock.ledger), now)
+        self._better_over(self._close_baselines(closed_at), now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
         self._traffic.forget(closed_at - self._settings.horizon_seconds)
         return told
+
+    def _close_baselines(self, closed_at: float) -> list[Slice]:
+        """Slices that know from now on what to expect: by what was imported, else by their own units."""
+        clock = self._clock
+        taken = self._imports.close_baselines(self._watches, closed_at, clock.ledger)
+        clock.few = clock.few and not taken
+        if clock.few:
+            return []
+        return [*taken, *self._watches.close_baselines(self._cells, closed_at, clock.ledger)]
 
     def _note_few(self, cells: Sequence[CellRow]) -> None:
         """Calls or bets: open until the first baseline is closed; from then on slices bet for good."""
@@ -349,6 +361,11 @@ class Decider:
         """False pages (granted, spent) so far. Spent never exceeds granted."""
         return self._clock.ledger.granted(), self._clock.ledger.spent
 
+    def baselines(self) -> tuple[float | None, list[tuple[Slice, Baseline, float]]]:
+        """(maturity, [(slice, baseline, since when it bets)]): what slices expect now, to be exported."""
+        closed = [(watch.slice, watch.baseline, watch.closed_at or 0.0) for watch in self._watches if watch.baseline]
+        return self._clock.maturity, closed
+
     def account(self) -> Account:
         """The same by slice and direction."""
         return account_of(self._customer, self._clock.ledger, self._watches)
@@ -428,6 +445,7 @@ class Decider:
             *self._cells.changes(),
             *self._traffic.changes(),
             *self._watches.changes(),
+            *self._imports.changes(),
             *self._slices.changes(),
             *self._desk.book.changes(),
         ]
@@ -448,6 +466,8 @@ class Decider:
                 self._traffic.restore(key, value)
             case "watches" | "dimensions":
                 self._watches.restore(table, value)
+            case "imported":
+                self._imports.restore(value)
             case "slices":
                 self._slices.restore(value)
             case "incidents":

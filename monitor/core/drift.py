@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -59,6 +60,15 @@ class Baseline(msgspec.Struct, frozen=True):
     rates: dict[str, float]
     rho: float
     scale: float
+    learned_from: float = 0.0
+    """Event time of learning, from this to `learned_until`; 0 in baselines that an earlier version closed."""
+    learned_until: float = 0.0
+
+    @property
+    def version(self) -> str:
+        """Names the content, and is the same wherever it is computed; a baseline never moves under its version."""
+        content = (sorted(self.rates.items()), self.rho, self.scale, self.learned_from, self.learned_until)
+        return blake2b(msgspec.msgpack.encode(content), digest_size=6).hexdigest()
 
     def expectation(self, unit: UnitSums) -> tuple[float, float, float]:
         """(expected errors, errors, words) of the unit's parts whose stratum is known; all 0 if none is."""
@@ -113,6 +123,7 @@ class Watch(msgspec.Struct):
 
     units      units closed since learning began; attempt: how many there were when a baseline was last tried
     earned     the ledger's mark when the slice last took money; spent, spent_better: what it took, by direction
+    reopened_at  when it last began to learn anew, if ever: what was learned before is not its level any more
     evidence   R against "not worse"; improvement: against "not better"
     """
 
@@ -127,6 +138,7 @@ class Watch(msgspec.Struct):
     evidence: Evidence = NO_EVIDENCE
     improvement: Evidence = NO_EVIDENCE
     spent_better: float = 0.0
+    reopened_at: float | None = None
 
     @property
     def depth(self) -> int:
@@ -144,16 +156,22 @@ class Watch(msgspec.Struct):
     def close(self, now: float, units: Sequence[UnitSums], ledger: Ledger, settings: LearnSettings) -> bool:
         """Try to close the baseline with these units; bets begin with the next one."""
         self.attempt = self.units
-        self.baseline = learn(units, settings)
-        if self.baseline is None:
+        learned = learn(units, settings)
+        if learned is None:
             return False
+        self.adopt(msgspec.structs.replace(learned, learned_from=self.learning_since, learned_until=now), now, ledger)
+        return True
+
+    def adopt(self, baseline: Baseline, now: float, ledger: Ledger) -> None:
+        """Expect this from now on; bets begin with the next unit, without evidence and without money."""
+        self.baseline = baseline
         self.closed_at, self.earned = now, ledger.earned(self.depth, now)
         self.evidence = self.improvement = NO_EVIDENCE
-        return True
 
     def reopen(self, now: float) -> None:
         """Forget the baseline and learn from units that end after `now`."""
         self.learning_since, self.units, self.attempt = now, 0, 0
+        self.reopened_at = now
         self.baseline = self.closed_at = None
         self.evidence = self.improvement = NO_EVIDENCE
 

@@ -201,6 +201,10 @@ class Watches:
                 self._places[labels] = place
         return place
 
+    def touch(self, slice_: Slice) -> None:
+        """The slice's watch was changed from outside: it is to be written down."""
+        self._dirty.add(slice_)
+
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:
         written = [

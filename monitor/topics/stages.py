@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.files import write_atomically
 from monitor.adapters.kafka.port import LogProducer, LogUnreachable, Partition, TopicFacts
+from monitor.baselines import with_state_file
 from monitor.building import build_scorer, hash_key, pipeline_settings, state_fingerprint
 from monitor.config import Settings
 from monitor.core.apart import DecideStage, RouteStage, ScoreStage
@@ -359,6 +360,7 @@ def _add(gauges: dict[str, float], more: Mapping[str, float]) -> None:
 def run_stages(settings: Settings, stages: Sequence[str], *, stop: threading.Event, log: FilteringBoundLogger) -> None:
     """`wervane run --stages ...`: until SIGTERM."""
     Path(settings.state.path).mkdir(parents=True, exist_ok=True)
+    settings = with_state_file(settings)
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
     scorer = build_scorer(settings)

@@ -1,0 +1,104 @@
+"""Decides what `wervane baseline export` and `import` do: what slices expect, out of a state and into another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.commands.options import (
+    EXIT_INSUFFICIENT,
+    ConfigOption,
+    CustomerOption,
+    FromOption,
+    JsonOption,
+    as_json,
+    chosen,
+)
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+
+baseline = typer.Typer(name="baseline", help="Baselines of slices: what they learned, as a file.", no_args_is_help=True)
+
+
+@baseline.command("export")
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON; replaced as a whole.")],
+    config: ConfigOption = None,
+    folder: FromOption = None,
+    customer: CustomerOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write what slices expect, with versions; exit 3 if no slice has learned anything."""
+    from monitor import baselines
+    from monitor.config import load_settings
+    from monitor.inspecting import read_customers
+
+    settings = load_settings(config, os.environ)
+    deciders = dict(read_customers(settings, folder).deciders())
+    names = chosen(list(deciders), customer, folder or Path(settings.state.path))
+    document = baselines.export(settings, [(name, deciders[name]) for name in names])
+    slices = sum(len(one.slices) for one in document.customers)
+    if not slices:
+        typer.echo("wervane: no slice has closed a baseline yet; nothing is written", err=True)
+        raise typer.Exit(EXIT_INSUFFICIENT)
+    baselines.write(out, document)
+    if json:
+        typer.echo(as_json({"file": str(out), "customers": names, "slices": slices}))
+        return
+    for one in document.customers:
+        for entry in one.slices:
+            typer.echo(f"{one.customer} {entry.slice}: version {entry.version}, learned {entry.learned}")
+    typer.echo(f"{slices} baselines in {out}")
+
+
+@baseline.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of `wervane baseline export`.", show_default=False)],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a file, and put it where the agent reads it at its next start; exit 2, nothing changed, if it is unfit."""
+    from monitor import baselines
+    from monitor.config import ConfigError, load_settings
+
+    settings = load_settings(config, os.environ)
+    document = baselines.read(file, settings)
+    known = _known_customers(settings)
+    problems = [
+        problem
+        for place, one in enumerate(document.customers)
+        for problem in baselines.unknown_customer(one.customer, known, "this state", f"{file}: customers[{place}]")
+    ]
+    if problems and not settings.tenants.allow:
+        raise ConfigError(problems)
+    target = baselines.state_file(settings)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        before = baselines.read(target, settings) if target.exists() else None
+    except ConfigError:
+        before = None  # made under other settings: of no use to anybody any more
+    baselines.write(target, baselines.merged(before, document))
+    slices = sum(len(one.slices) for one in document.customers)
+    if json:
+        names = [one.customer for one in document.customers]
+        typer.echo(as_json({"file": str(target), "customers": names, "slices": slices}))
+    else:
+        typer.echo(f"{slices} baselines in {target}: read when the agent starts next")
+
+
+def _known_customers(settings: Settings) -> list[str]:
+    """Those of the state, if there is one."""
+    import msgspec
+
+    from monitor.adapters.store_files import StateRefused
+    from monitor.inspecting import read_customers
+
+    without = msgspec.structs.replace(settings, decide=msgspec.structs.replace(settings.decide, baselines=None))
+    try:
+        return [name for name, _ in read_customers(without).deciders()]
+    except StateRefused:
+        return []
