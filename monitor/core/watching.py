@@ -58,7 +58,7 @@ class Watches:
         return tuple(pair for pair in slice_ if pair[0] in self._active)
 
     def __iter__(self) -> Iterator[Watch]:
-        return iter(sorted(self._watches.values(), key=lambda watch: (watch.depth, watch.slice)))
+        return iter(sorted(self._watches.values(), key=_order))
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -99,7 +99,8 @@ class Watches:
 
     def close_baselines(self, rows: Iterable[CellRow], now: float, ledger: Ledger) -> list[Slice]:
         """Close the baselines that can be, from all rows closed so far; the slices that did."""
-        ready = [watch for watch in self if watch.may_close(now, self._settings)]
+        able = (watch for watch in self._watches.values() if watch.may_close(now, self._settings))
+        ready = sorted(able, key=_order)
         if not ready:
             return []
         units = self._units_of([watch.slice for watch in ready], rows)
@@ -227,6 +228,10 @@ class Watches:
         values, active = msgspec.msgpack.decode(value, type=tuple[list[tuple[str, str]], list[str]])
         self._values, self._active = dict(values), set(active)
         self._places.clear()
+
+
+def _order(watch: Watch) -> tuple[int, Slice]:
+    return watch.depth, watch.slice
 
 
 def _add(parts: dict[str, tuple[int, int]], stratum: str, row: CellRow) -> None:

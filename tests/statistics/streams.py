@@ -81,9 +81,9 @@ def slicing() -> Slicing:
     )
 
 
-def watched(rows: list[CellRow], pages: float = 1.0) -> tuple[list[Found], Ledger]:
+def watched(rows: list[CellRow], pages: float = 1.0, by: Slicing | None = None) -> tuple[list[Found], Ledger]:
     """Every alarm of all slices, looked at hour by hour, and the account."""
-    watches, ledger = Watches(slicing(), LearnSettings()), Ledger(pages=pages, days=90.0)
+    watches, ledger = Watches(by or slicing(), LearnSettings()), Ledger(pages=pages, days=90.0)
     ledger.since = ledger.until = ledger.started = START
     found: list[Found] = []
     past: list[CellRow] = []
