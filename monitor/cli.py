@@ -421,8 +421,7 @@ def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Probl
     later, got = dict[str, bool](), dict[str, str]()
     for where, decide in decisions.items():
         later[f"{where}.detectors"] = decide.detectors != ("page-budget",)
-        later[f"{where}.page_on_gap"] = decide.page_on_gap
-        got |= {f"{where}.page_on_gap": "true", f"{where}.detectors": ", ".join(decide.detectors)}
+        got[f"{where}.detectors"] = ", ".join(decide.detectors)
     if live:
         later |= {
             "notify.alertmanager": bool(notify.alertmanager.urls),

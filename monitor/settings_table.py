@@ -361,8 +361,8 @@ _ROWS: tuple[Field, ...] = (
         flag,
         False,
         True,
-        "Whether a standing gap pages, for teams that signed a parity objective; else it is one ticket. "
-        "Refused in this version.",
+        "Whether a gap beyond `margin` and 15 % pages, for teams that signed a parity objective; else a standing gap "
+        "is one ticket. A fifth of the page budget is for it.",
     ),
     Field(
         "decide.margin",

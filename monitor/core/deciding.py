@@ -26,6 +26,8 @@ from monitor.core.describing import Why
 from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlaps
 from monitor.core.drift import Alarm, Baseline
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
+from monitor.core.gap_bets import GapBets
+from monitor.core.gap_pages import GapPages
 from monitor.core.imported import Imports
 from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
@@ -79,6 +81,9 @@ class Decider:
         self._slices = SliceTable(slicing)
         self._desk = Desk(customer)
         self._conditions = Conditions(self._desk, slicing)
+        gap_settings = (settings.gaps, settings.margin)
+        self._gap_bets = GapBets(slicing, *gap_settings, on=settings.page_on_gap)
+        self._gap_pages = GapPages(self._desk, *gap_settings, slicing.settings.demographics)
         self._clock = Clock(
             ledger=Ledger(pages=settings.page_budget, days=settings.page_budget_days),
             maturity=settings.maturity_seconds,
@@ -175,13 +180,16 @@ class Decider:
         cells = [cell for cell in map(cell_of, rows) if cell is not None]
         if clock.ledger.since is None:
             clock.ledger.since = clock.ledger.until = clock.ledger.started = clock.first_at
-        clock.ledger.advance(closed_at, (0, 0, 0) if clock.few else self._watches.betting())
+        betting = ((0, 0, 0), 0) if clock.few else (self._watches.betting(), self._gap_bets.betting())
+        clock.ledger.advance(closed_at, *betting)
         found = self._watches.take(cells, self._cells, clock.first_at, closed_at, clock.ledger)
         self._cells.append(now, cells)
         self._traffic.append(now, [traffic_of(row) for row in rows])
         self._slices.closed(rows)
         self._note_few(cells)
         told = self._alarms(found, now)
+        if gaps := self._gap_bets.take(cells, clock.ledger):
+            told += self._gap_pages.tell(gaps, self._scene(now), now)
         self._bet_on_recovery(cells, now)
         self._better_over(self._close_baselines(closed_at), now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
@@ -332,7 +340,8 @@ class Decider:
     def _gaps(self, now: float) -> list[Transition]:
         if len(self._scene(now).cells) < GAP_CELLS_MIN:
             return []
-        return self._conditions.gaps(self._unexplained_gaps(now), now)
+        present = self._gap_pages.verdicts(self._unexplained_gaps(now), self._gap_bets, self._scene(now))
+        return self._conditions.gaps(present, now)
 
     def _unexplained_gaps(self, now: float) -> Mapping[Slice, Gap]:
         """Gaps without the cells that an incident explains: what has a page of its own was not there all along."""
@@ -446,6 +455,7 @@ class Decider:
             *self._traffic.changes(),
             *self._watches.changes(),
             *self._imports.changes(),
+            *self._gap_bets.changes(),
             *self._slices.changes(),
             *self._desk.book.changes(),
         ]
@@ -468,6 +478,8 @@ class Decider:
                 self._watches.restore(table, value)
             case "imported":
                 self._imports.restore(value)
+            case "gap_groups" | "gap_strata":
+                self._gap_bets.restore(table, key, value)
             case "slices":
                 self._slices.restore(value)
             case "incidents":

@@ -30,6 +30,8 @@ class Why(StrEnum):
     """The daily comparison of few long units."""
     IMPROVED = "improved"
     STANDING_GAP = "standing_gap"
+    GAP_BEYOND_MARGIN = "gap_beyond_margin"
+    """A group's bets against parity paid off (`decide.page_on_gap`)."""
     LABEL_VANISHED = "label_vanished"
     REFERENCES_STOPPED = "references_stopped"
     NOTHING_SCORED = "nothing_scored"
@@ -151,6 +153,15 @@ def gap_sentence(row: GapRow) -> str:
         f"{slice_name(row.slice)}: WER {percent(row.rest_wer + row.gap)}, {100 * row.gap:.1f} points above the rest of "
         f"the same tasks ({percent(row.rest_wer)}), at least {100 * row.low:.1f}; {row.persons} speakers, "
         f"{row.words:.0f} words; present all along, not a change"
+    )
+
+
+def gap_page_sentence(row: GapRow, since: float, evidence: float, margin: float) -> str:
+    assert row.gap is not None and row.rest_wer is not None
+    return (
+        f"{slice_name(row.slice)}: WER {percent(row.rest_wer + row.gap)} since {moment(since)}, {100 * row.gap:.1f} "
+        f"points above the rest of the same tasks ({percent(row.rest_wer)}); beyond "
+        f"{100 * margin:.1f} points and 15 %; {row.persons} speakers, {row.words:.0f} words; evidence {evidence:.1f}"
     )
 
 

@@ -92,6 +92,11 @@ def gap_dimensions(sliced: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in sliced if name not in TASK_DIMENSIONS)
 
 
+def speaker_dimensions(sliced: Sequence[str], demographics: Collection[str] = ()) -> tuple[str, ...]:
+    """Those of them that say who speaks: only their gaps can page. A harder sector has a ticket, and wakes nobody."""
+    return tuple(name for name in gap_dimensions(sliced) if name in SPEAKER_DIMENSIONS or name in demographics)
+
+
 def task_strata(strata_names: Sequence[str], dimension: str, demographics: Collection[str] = ()) -> tuple[str, ...]:
     """Strata of a dimension's gaps: the stratum dimensions that are neither itself nor a trait of the speaker.
 

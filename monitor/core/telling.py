@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from monitor.core.describing import (
     Why,
     change_sentence,
+    gap_page_sentence,
     gap_sentence,
     over_sentence,
     relearned_sentence,
@@ -41,16 +42,27 @@ class Condition(NamedTuple):
 
 def gap_condition(row: GapRow) -> Condition:
     """A standing gap: one ticket, never a page."""
+    assert row.gap is not None
+    z = row.gap / row.standard_error if row.standard_error else 0.0
+    return Condition(Level.TICKET, z, Why.STANDING_GAP, gap_sentence(row), _gap_numbers(row), pairs=row.persons)
+
+
+def gap_page_condition(row: GapRow, since: float, evidence: float, margin: float) -> Condition:
+    """A gap that a group's bets have found: a page, where a team signed a parity objective of this margin."""
+    said = gap_page_sentence(row, since, evidence, margin)
+    numbers = _gap_numbers(row)
+    return Condition(Level.PAGE, evidence, Why.GAP_BEYOND_MARGIN, said, numbers, pairs=row.persons, since=since)
+
+
+def _gap_numbers(row: GapRow) -> dict[str, float | None]:
     assert row.gap is not None and row.rest_wer is not None
-    numbers = {
+    return {
         "wer": row.rest_wer + row.gap,
         "wer_rest": row.rest_wer,
         "gap": row.gap,
         "gap_low": row.low,
         "gap_high": row.high,
     }
-    z = row.gap / row.standard_error if row.standard_error else 0.0
-    return Condition(Level.TICKET, z, Why.STANDING_GAP, gap_sentence(row), numbers, pairs=row.persons)
 
 
 class Desk:
@@ -164,8 +176,25 @@ class Desk:
         incident = self.standing(kind, slice_)
         if incident is not None:
             return self.join(incident, slice_, at, condition.evidence)
-        told = Transition(
-            incident=incident_id(self._customer, kind, slice_, at),
+        told = self._condition(incident_id(self._customer, kind, slice_, at), kind, slice_, condition, at)
+        self._add(kind, slice_, slice_, at, told, None, condition.level_before)
+        return told
+
+    def raised(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:
+        """A condition that is worth more than the incident that it has: told again, under the same name."""
+        incident = self.standing(kind, slice_)
+        if incident is None or incident.last.level == condition.level:
+            return self.condition(kind, slice_, condition, at)
+        self.book.signal(incident, Signal.ALARM, at)
+        incident.last = self._condition(incident.last.incident, kind, slice_, condition, at)
+        self.book.touch(incident)
+        return incident.last
+
+    def _condition(
+        self, incident: str, kind: IncidentKind, slice_: Slice, condition: Condition, at: float
+    ) -> Transition:
+        return Transition(
+            incident=incident,
             at=at,
             state=IncidentState.FIRING,
             level=condition.level,
@@ -185,8 +214,6 @@ class Desk:
             summary=condition.summary,
             since=condition.since,
         )
-        self._add(kind, slice_, slice_, at, told, None, condition.level_before)
-        return told
 
     def grow(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:
         """More of what an incident is about: told each time, as an update while it is open, else as firing."""
