@@ -330,4 +330,8 @@ def _incident_fields(transition: Transition) -> dict[str, Json]:
     fields: dict[str, Json] = msgspec.to_builtins(transition)
     fields["at"] = machine_time(transition.at)
     fields["since"] = None if transition.since is None else machine_time(transition.since)
+    changed = fields["changed"]
+    if isinstance(changed, dict) and transition.changed is not None:
+        changed["since_low"] = machine_time(transition.changed.since_low)
+        changed["since_high"] = machine_time(transition.changed.since_high)
     return fields

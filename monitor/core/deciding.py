@@ -52,6 +52,7 @@ from monitor.core.standings import Gap, Standings, slice_standing, standings
 from monitor.core.telling import Desk
 from monitor.core.units import Units
 from monitor.core.watching import Found, Watches
+from monitor.core.what_changed import what_changed
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -261,6 +262,7 @@ class Decider:
             self._clock.new_models(diagnosis.since, now),
             self._untested(),
             self._recovery(diagnosis, found_by, now) if direction == Direction.WORSE else None,
+            what_changed(self._scene(now), diagnosis),
         )
 
     def _untested(self) -> int:
@@ -304,8 +306,8 @@ class Decider:
             diagnosis = diagnose_again(self._scene(now), incident, list(self._desk.book))
             if diagnosis is None:
                 continue
-            models = self._clock.new_models(diagnosis.since, now)
-            transition = self._desk.rename(incident, diagnosis, now, models, self._untested())
+            models, with_it = self._clock.new_models(diagnosis.since, now), what_changed(self._scene(now), diagnosis)
+            transition = self._desk.rename(incident, diagnosis, now, models, self._untested(), with_it)
             if transition is not None:
                 incident.recovery = self._recovery(diagnosis, incident.found_by, now)
                 told.append(transition)

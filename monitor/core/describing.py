@@ -8,17 +8,27 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
+from msgspec.structs import astuple
 
 from monitor.core.cells import BoolArray, Cells
 from monitor.core.coverage import ShareShift, Stale
 from monitor.core.estimators import WEIGHT_ONE, Moments
 from monitor.core.explaining import RatioInterval
 from monitor.core.groupings import dense
-from monitor.core.records import UNKNOWN, Direction, Record, Slice, Transition
+from monitor.core.records import UNKNOWN, Changed, Direction, Record, Slice, Transition
 from monitor.core.slicing import slice_name
 from monitor.core.standing_gaps import GapRow
 
 Z95 = 1.96
+KINDS = ("substitutions", "deletions", "insertions")
+KIND_MOVED_MIN = 0.10
+KIND_MOVED_Z = 3.0
+"""What a sentence tells of the kinds of errors: 10 points of all errors are a fifth of what a fault doubled, and z 3
+for one of three kinds is an accident once in 500 incidents. At half of either it tells of chance or of trifles."""
+SENTENCE_MAX = 300
+"""Characters of a change's sentence: what a pager shows without scrolling. Names may take more; leads never do."""
+BETWEEN_MIN = 6 * 3600.0
+"""A range of beginnings this short is the moment that is told anyway."""
 
 
 class Why(StrEnum):
@@ -114,17 +124,42 @@ def change_sentence(
     direction: Direction,
     new_models: Sequence[str],
     untested: int,
+    changed: Changed | None = None,
 ) -> str:
-    """A slice that changed, as in `accent=england: WER 22.2 % [18.9, 25.8] since 8 March 12:06, before 10.3 %, ...`."""
+    """A slice that changed, as in `accent=england: WER 22.2 % [18.9, 25.8] since 8 March 12:06, before 10.3 %, ...`.
+
+    What moved with it is told as far as a pager's line has room: the slice's errors first, then one value's.
+    """
+    common = (slice_, measured, ratio, since, evidence, direction, new_models, untested, changed)
+    leads = [] if changed is None else _leads(changed)
+    while len(said := _said(*common, leads)) > SENTENCE_MAX and leads:
+        leads.pop()
+    return said
+
+
+def _said(
+    slice_: Slice,
+    measured: Measured,
+    ratio: RatioInterval | None,
+    since: float,
+    evidence: float,
+    direction: Direction,
+    new_models: Sequence[str],
+    untested: int,
+    changed: Changed | None,
+    leads: Sequence[str],
+) -> str:
+    between = "" if changed is None else _between(changed.since_low, changed.since_high)
     parts = [
         f"{slice_name(slice_)}: WER {percent(measured.wer)}{bounds(measured.low, measured.high)} "
-        f"since {moment(since)}, before {percent(measured.before)}"
-        + (f", the rest {percent(measured.rest)}" if slice_ else "")
+        f"since {moment(since)}{between}, before {percent(measured.before)}"
+        + (_the_rest(measured.rest, changed) if slice_ else "")
     ]
     if ratio is not None:
         parts.append(f"x{ratio.ratio:.1f} [{ratio.low:.1f}, {ratio.high:.1f}]")
     parts.append(f"{measured.pairs} utterances")
     parts.append(f"evidence {evidence:.1f}")
+    parts += leads
     if direction == Direction.BETTER:
         parts.append("the new level is being learned")
     else:
@@ -132,6 +167,35 @@ def change_sentence(
     if untested:
         parts.append(f"not tested yet (still learning): {untested} slices")
     return "; ".join(parts)
+
+
+def _the_rest(rest: float | None, changed: Changed | None) -> str:
+    """The counterfactual: what happened to everybody else meanwhile."""
+    if changed is None or changed.rest_shift is None:
+        return f", the rest {percent(rest)}"
+    return f", the rest moved by {100 * changed.rest_shift:+.1f} points to {percent(rest)}"
+
+
+def _leads(changed: Changed) -> list[str]:
+    """At most two: the kind of error whose share grew most, and the value that moved most certainly."""
+    leads = []
+    if changed.kinds_before is not None and changed.kinds_after is not None and changed.kinds_z is not None:
+        before, after, z = map(astuple, (changed.kinds_before, changed.kinds_after, changed.kinds_z))
+        grown = max(range(len(KINDS)), key=lambda kind: after[kind] - before[kind])
+        if after[grown] - before[grown] >= KIND_MOVED_MIN and z[grown] >= KIND_MOVED_Z:
+            leads.append(f"{KINDS[grown]} {_from_to(before[grown], after[grown])} of errors")
+    if changed.moved:
+        first = changed.moved[0]
+        if first.wer_z is not None and abs(first.wer_z) > abs(first.share_z):
+            assert first.wer_before is not None and first.wer_after is not None
+            leads.append(f"{first.slice} WER {_from_to(first.wer_before, first.wer_after)}")
+        else:
+            leads.append(f"{first.slice} {_from_to(first.share_before, first.share_after)} of its words")
+    return leads
+
+
+def _from_to(before: float, after: float) -> str:
+    return f"{100 * before:.0f} -> {100 * after:.0f} %"
 
 
 def renamed_sentence(first: Slice, sentence: str) -> str:
@@ -221,6 +285,21 @@ def moment(at: float) -> str:
     """
     parts = time.gmtime(at)
     return f"{parts.tm_mday} {_MONTHS[parts.tm_mon - 1]} {parts.tm_hour:02d}:{parts.tm_min:02d}"
+
+
+def _between(low: float, high: float) -> str:
+    """The range of times at which a change may have begun; nothing where it says no more than the moment.
+
+    >>> _between(1772791560.0, 1773058000.0)
+    ' (between 6 and 9 March)'
+    """
+    if high - low < BETWEEN_MIN:
+        return ""
+    first, last = time.gmtime(low), time.gmtime(high)
+    if first[:3] == last[:3]:
+        return f" (between {first.tm_hour:02d}:{first.tm_min:02d} and {last.tm_hour:02d}:{last.tm_min:02d})"
+    month = "" if first.tm_mon == last.tm_mon else f" {_MONTHS[first.tm_mon - 1]}"
+    return f" (between {first.tm_mday}{month} and {last.tm_mday} {_MONTHS[last.tm_mon - 1]})"
 
 
 def _days(days: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from monitor.core.cells import BoolArray, Cells, IntArray
 from monitor.core.describing import Measured, measure
 from monitor.core.explaining import (
+    ChangePoint,
     ExplainSettings,
     Explanation,
     RatioInterval,
@@ -56,9 +57,14 @@ class Diagnosis:
     """One slice's change, ready to be told."""
 
     slice: Slice
-    since: float
+    change: ChangePoint
     measured: Measured
     ratio: RatioInterval | None
+
+    @property
+    def since(self) -> float:
+        """Event time from which on cells are explained."""
+        return self.change.at
 
 
 def epochs(scene: Scene, incidents: Sequence[Incident], without: Incident | None = None) -> IntArray:
@@ -87,15 +93,15 @@ def diagnose(scene: Scene, alarm: Slice, epoch: IntArray, sign: float) -> Diagno
     if row is None or not _named_fits(scene, row.slice, alarm):
         row = best_of(explanation, alarm)
     if row is None:
-        return _told(scene, alarm, DAYS_UNEXPLAINED, epoch, phi=1.0)
-    return _told(scene, row.slice, row.days, epoch, row.phi)
+        return _told(scene, alarm, DAYS_UNEXPLAINED, epoch, 1.0, sign)
+    return _told(scene, row.slice, row.days, epoch, row.phi, sign)
 
 
 def diagnose_again(scene: Scene, incident: Incident, incidents: Sequence[Incident]) -> Diagnosis | None:
     """Explain an open incident as if it had never been found; None unless another slice explains it clearly better."""
     epoch = epochs(scene, incidents, without=incident)
     row = better_name(_explain(scene, epoch, 1.0), incident.slice)
-    return None if row is None else _told(scene, row.slice, row.days, epoch, row.phi)
+    return None if row is None else _told(scene, row.slice, row.days, epoch, row.phi, 1.0)
 
 
 def diagnose_few(
@@ -106,7 +112,7 @@ def diagnose_few(
     row = most_general(look.explanation)
     if row is None or look.p > chance_max:
         return None
-    told = _told(scene, row.slice, row.days, epoch, row.phi)
+    told = _told(scene, row.slice, row.days, epoch, row.phi, sign)
     if told.ratio is None or (told.ratio.low <= 1.0 if sign > 0 else told.ratio.high >= 1.0):
         return None  # nobody is woken by a number whose own interval says "perhaps not"
     return told, look.p
@@ -122,16 +128,16 @@ def _named_fits(scene: Scene, name: Slice, alarm: Slice) -> bool:
     return float((a & b).sum()) >= NAME_OVERLAP * min(float(a.sum()), float(b.sum()))
 
 
-def _told(scene: Scene, slice_: Slice, days: float, epoch: IntArray, phi: float) -> Diagnosis:
+def _told(scene: Scene, slice_: Slice, days: float, epoch: IntArray, phi: float, sign: float) -> Diagnosis:
     cells = scene.cells
     inside = mask_of(cells, slice_)
     expectation = expected(cells.errors, cells.words, strata(cells, scene.strata, epoch), epoch)
     rows = np.flatnonzero(inside).astype(np.int64)
-    since = change_point(cells, expectation, rows, scene.now, days, phi).at
-    later = cells.ended_at[rows] > since
+    change = change_point(cells, expectation, rows, scene.now, days, phi, sign)
+    later = cells.ended_at[rows] > change.at
     after, before = rows[later], rows[~later]
     ratio = ratio_interval(cells, expectation, after, before) if len(after) and len(before) else None
-    return Diagnosis(slice_, since, measure(cells, slice_, inside, since), ratio)
+    return Diagnosis(slice_, change, measure(cells, slice_, inside, change.at), ratio)
 
 
 def last_day(scene: Scene, slice_: Slice) -> tuple[BoolArray, float]:

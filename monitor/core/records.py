@@ -294,6 +294,64 @@ class Verdict(StrEnum):
     INSUFFICIENT = "insufficient"
 
 
+class KindShares(Record, frozen=True):
+    """A number for each kind of error."""
+
+    substitutions: float
+    deletions: float
+    insertions: float
+
+
+class ValueMoved(Record, frozen=True):
+    """An attribute's value whose share of the slice's words moved at the change, or whose WER moved unlike the rest's.
+
+    wer_ratio   WER after / before, over the same of the dimension's other values; None with few speakers
+    share_z, wer_z   of share and ratio, speakers as clusters
+    """
+
+    slice: str
+    """`device=scanner-b`."""
+    share_before: float
+    share_after: float
+    share_z: float
+    wer_before: float | None
+    wer_after: float | None
+    wer_ratio: float | None
+    wer_z: float | None
+
+
+class ModelMoved(Record, frozen=True):
+    """A model label that came, went or came back at a change: shares of the customer's transcripts."""
+
+    model: str
+    share_before: float
+    share_after: float
+
+
+class Changed(Record, frozen=True):
+    """What changed with a slice's WER: leads for whoever is woken, no causes.
+
+    since_low, since_high   event times between which it began (95 %)
+    kinds          shares of all errors, and z of their changes; None where kinds are not known
+    rest           everybody else: WER before, and its shift since (95 %); None for all traffic
+    moved          the most certain first; empty: nothing beyond chance
+    model_changed  whether a model label came, went or came back then; None if no traffic has a model label
+    """
+
+    since_low: float
+    since_high: float
+    kinds_before: KindShares | None = None
+    kinds_after: KindShares | None = None
+    kinds_z: KindShares | None = None
+    rest_before: float | None = None
+    rest_shift: float | None = None
+    rest_shift_low: float | None = None
+    rest_shift_high: float | None = None
+    moved: tuple[ValueMoved, ...] = ()
+    model_changed: bool | None = None
+    models: tuple[ModelMoved, ...] = ()
+
+
 class Transition(Record, frozen=True):
     """One line of incidents.jsonl: an incident fires, is explained anew, or resolves. No text, speaker or id."""
 
@@ -320,6 +378,8 @@ class Transition(Record, frozen=True):
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    changed: Changed | None = None
+    """Of `drift` and `overall`; None for other kinds and for what an earlier version told."""
 
 
 # --------------------------------------------------------------------------------------------------- what people see

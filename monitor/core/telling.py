@@ -19,7 +19,7 @@ from monitor.core.describing import (
 )
 from monitor.core.diagnosing import Diagnosis, Scene, last_day
 from monitor.core.incidents import Action, Incident, IncidentBook, Signal, State, incident_id
-from monitor.core.records import Direction, IncidentKind, IncidentState, Level, Slice, Transition
+from monitor.core.records import Changed, Direction, IncidentKind, IncidentState, Level, Slice, Transition
 from monitor.core.recovery import Recovery
 from monitor.core.slicing import slice_name
 from monitor.core.standing_gaps import GapRow
@@ -84,6 +84,7 @@ class Desk:
         new_models: Sequence[str],
         untested: int,
         recovery: Recovery | None,
+        changed: Changed | None = None,
     ) -> Transition:
         """A slice changed: a page if it is worse, a line in the digest if it is better."""
         kind = IncidentKind.DRIFT if diagnosis.slice else IncidentKind.OVERALL
@@ -98,12 +99,19 @@ class Desk:
             at,
             new_models,
             untested,
+            changed,
         )
         self._add(kind, diagnosis.slice, found_by, diagnosis.since, told, recovery, None)
         return told
 
     def rename(
-        self, incident: Incident, diagnosis: Diagnosis, at: float, new_models: Sequence[str], untested: int
+        self,
+        incident: Incident,
+        diagnosis: Diagnosis,
+        at: float,
+        new_models: Sequence[str],
+        untested: int,
+        changed: Changed | None = None,
     ) -> Transition | None:
         """Another slice explains an open incident better: an update, never a page."""
         if self.book.signal(incident, Signal.RENAMED, at) != Action.UPDATE:
@@ -121,6 +129,7 @@ class Desk:
             at,
             new_models,
             untested,
+            changed,
         )
         told = replace(told, summary=renamed_sentence(first, told.summary))
         if first not in incident.joined:
@@ -277,6 +286,7 @@ class Desk:
         at: float,
         new_models: Sequence[str],
         untested: int,
+        changed: Changed | None,
     ) -> Transition:
         measured, ratio = diagnosis.measured, diagnosis.ratio
         return Transition(
@@ -298,10 +308,11 @@ class Desk:
             evidence=evidence,
             reason=reason.value,
             summary=change_sentence(
-                diagnosis.slice, measured, ratio, diagnosis.since, evidence, direction, new_models, untested
+                diagnosis.slice, measured, ratio, diagnosis.since, evidence, direction, new_models, untested, changed
             ),
             since=diagnosis.since,
             ratio=None if ratio is None else ratio.ratio,
             ratio_low=None if ratio is None else ratio.low,
             ratio_high=None if ratio is None else ratio.high,
+            changed=changed,
         )

@@ -50,7 +50,7 @@ def test_an_incident_has_the_keys_of_commands_md_in_their_order() -> None:
     assert list(line) == [
         "incident", "at", "state", "level", "kind", "direction", "customer", "slices", "wer", "wer_before",
         "wer_rest", "gap", "gap_low", "gap_high", "pairs", "evidence", "reason", "summary",
-        "since", "ratio", "ratio_low", "ratio_high",
+        "since", "ratio", "ratio_low", "ratio_high", "changed",
     ]  # fmt: skip
     assert line["at"] == "2026-03-02T00:00:00.250Z"
     assert (line["state"], line["level"], line["kind"]) == ("firing", "page", "drift")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from monitor.adapters.instants import instant
-from monitor.core.records import Outcome, Pointer, Review, Transition
+from monitor.core.records import Changed, Outcome, Pointer, Review, Transition
 
 _FAST = msgspec.json.Encoder()
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -163,8 +163,24 @@ def encode_transition(transition: Transition) -> bytes:
             "ratio": _measure(transition.ratio),
             "ratio_low": _measure(transition.ratio_low),
             "ratio_high": _measure(transition.ratio_high),
+            "changed": None if transition.changed is None else _changed(transition.changed),
         }
     )
+
+
+def _changed(changed: Changed) -> dict[str, object]:
+    """The key `changed`: docs/incidents.md says what each one below it means."""
+    fields: dict[str, object] = {name: _rounded(value) for name, value in msgspec.to_builtins(changed).items()}
+    return {**fields, "since_low": instant(changed.since_low), "since_high": instant(changed.since_high)}
+
+
+def _rounded(value: object) -> object:
+    """Every measure in a nested value."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return _measure(value) if isinstance(value, float) else value
 
 
 def _measure(value: float | None) -> float | None:
