@@ -36,6 +36,7 @@ from monitor.commands.options import (
     JsonOption,
     as_json,
 )
+from monitor.commands.plan import plan
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -354,6 +355,7 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
 
 app.command()(budget)
 app.add_typer(baseline)
+app.command()(plan)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -31,6 +31,7 @@ from monitor.core.gap_pages import GapPages
 from monitor.core.imported import Imports
 from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
+from monitor.core.plans import Remembered
 from monitor.core.records import (
     UNKNOWN,
     Account,
@@ -367,6 +368,16 @@ class Decider:
             None if sums is None else sums.last_reference_at,
             self._clock.few,
         )
+
+    def remembered(self) -> Remembered | None:
+        """What plans are made of; None before any unit with a label has closed."""
+        now = self._clock.looked_at or 0.0
+        scene = self._scene(now)
+        if not len(scene.cells):
+            return None
+        epoch = epochs(scene, list(self._desk.book))
+        parts = (self._watches, self._unexplained_gaps(now), self._clock.ledger, self._settings)
+        return Remembered(list(self._cells), epoch, list(self._traffic), *parts, self._clock.few)
 
     def budget(self) -> tuple[float, float]:
         """False pages (granted, spent) so far. Spent never exceeds granted."""

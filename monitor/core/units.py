@@ -109,8 +109,7 @@ class OpenUnit(msgspec.Struct, gc=False):
 
     @property
     def person(self) -> str:
-        """The speaker if there is one and no declared session, else the unit."""
-        return self.owner if self.owner.startswith("p:") else self.identity
+        return person_of(self.identity)
 
 
 class UnitDocument(msgspec.Struct, array_like=True):
@@ -469,6 +468,11 @@ def _owner(seen: Seen) -> str:
 def _identity(owner: str, key: SlotKey) -> str:
     """A unit is named by its owner and first event, so that no order of arrival shows."""
     return f"{owner}@{key[1]!r}" if owner else f"u:{key[0]:016x}@{key[1]!r}"
+
+
+def person_of(identity: str) -> str:
+    """Whom a unit counts as: the speaker if there is one and no declared session, else the unit."""
+    return identity.partition("@")[0] if identity.startswith("p:") else identity
 
 
 def _document(unit: OpenUnit) -> bytes:

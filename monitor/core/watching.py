@@ -182,7 +182,11 @@ class Watches:
 
     def slices(self, row: CellRow) -> tuple[Slice, ...]:
         """Watched slices that contain a row; what was folded has no intersections."""
-        return self._place(row.labels)[1]
+        return self.slices_of(row.labels)
+
+    def slices_of(self, labels: Labels) -> tuple[Slice, ...]:
+        """The same by folded labels."""
+        return self._place(labels)[1]
 
     def stratum(self, row: CellRow) -> str:
         """Key of the row's stratum."""
