@@ -26,6 +26,7 @@ import typer
 from monitor import __version__
 from monitor.commands.baseline import baseline
 from monitor.commands.budget import budget
+from monitor.commands.discover import discover
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
     EXIT_NO,
@@ -356,6 +357,7 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
 app.command()(budget)
 app.add_typer(baseline)
 app.command()(plan)
+app.command()(discover)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

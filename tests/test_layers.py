@@ -15,8 +15,8 @@ PACKAGE = Path(monitor.__file__).parent
 CORE = sorted((PACKAGE / "core").glob("**/*.py"))
 
 ALLOWED = frozenset({
-    "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools",
-    "math", "operator", "re", "statistics", "struct", "types", "typing", "unicodedata", "zlib",
+    "__future__", "abc", "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "heapq",
+    "itertools", "math", "operator", "re", "statistics", "struct", "types", "typing", "unicodedata", "zlib",
 })  # fmt: skip
 """Of the standard library, what computes and does nothing else. A list of what is allowed, so that a module nobody
 thought of (subprocess, ctypes) is found as well."""

@@ -396,6 +396,15 @@ class Decider:
         """Running sums over closed units of every slice."""
         return [exported(self._customer, sums) for sums in self._slices]
 
+    @property
+    def slicing(self) -> Slicing:
+        """What its labels mean."""
+        return self._slicing
+
+    def closed(self) -> list[CellRow]:
+        """Labelled rows of closed units, oldest first: for tools that look further than a decider does."""
+        return list(self._cells)
+
     def coverage(self) -> Coverage:
         """Unlabelled traffic, missing references, late records, bounds reached."""
         everything = self._slices.get(())
