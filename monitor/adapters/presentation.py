@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from monitor.core.records import (
     UNKNOWN,
     IncidentState,
+    KindShares,
     Level,
     SliceRow,
     SliceStanding,
@@ -52,6 +53,16 @@ def whole_percent(ratio: float) -> str:
     if rounded == 100 and ratio < 1:
         return f">99{_SPACE}%"
     return f"{rounded}{_SPACE}%"
+
+
+def kinds(shares: KindShares) -> str:
+    """Shares of substitutions, deletions and insertions.
+
+    >>> kinds(KindShares(substitutions=0.6, deletions=0.3, insertions=0.1)).replace(chr(160), " ")
+    '60 · 30 · 10 %'
+    """
+    three = (shares.substitutions, shares.deletions, shares.insertions)
+    return " · ".join(f"{100 * share:.0f}" for share in three) + f"{_SPACE}%"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -387,6 +398,7 @@ def environment() -> Environment:
         percent,
         whole_percent,
         interval,
+        kinds,
         points,
         points_interval,
         whole,

@@ -31,6 +31,7 @@ from monitor.core.gap_pages import GapPages
 from monitor.core.imported import Imports
 from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
+from monitor.core.model_shares import ModelShares
 from monitor.core.plans import Remembered
 from monitor.core.records import (
     UNKNOWN,
@@ -90,6 +91,7 @@ class Decider:
             ledger=Ledger(pages=settings.page_budget, days=settings.page_budget_days),
             maturity=settings.maturity_seconds,
         )
+        self._models = ModelShares()
         self._clock_dirty = False
         self._scene_of: tuple[int, float, Scene] | None = None
         self._standings_of: tuple[Scene, Standings] | None = None
@@ -172,6 +174,7 @@ class Decider:
         clock.last_at = max(event_at, clock.last_at)
         clock.traffic.count(event_at)
         clock.note_model(model, event_at)
+        self._models.note(model, event_at)
         self._slices.taken_in(labels)
 
     # ------------------------------------------------------------------------------------------------------- closing
@@ -196,6 +199,7 @@ class Decider:
         self._better_over(self._close_baselines(closed_at), now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
         self._traffic.forget(closed_at - self._settings.horizon_seconds)
+        self._models.forget(closed_at - self._settings.horizon_seconds)
         return told
 
     def _close_baselines(self, closed_at: float) -> list[Slice]:
@@ -263,7 +267,7 @@ class Decider:
             self._clock.new_models(diagnosis.since, now),
             self._untested(),
             self._recovery(diagnosis, found_by, now) if direction == Direction.WORSE else None,
-            what_changed(self._scene(now), diagnosis),
+            what_changed(self._scene(now), diagnosis, self._models),
         )
 
     def _untested(self) -> int:
@@ -307,7 +311,8 @@ class Decider:
             diagnosis = diagnose_again(self._scene(now), incident, list(self._desk.book))
             if diagnosis is None:
                 continue
-            models, with_it = self._clock.new_models(diagnosis.since, now), what_changed(self._scene(now), diagnosis)
+            models = self._clock.new_models(diagnosis.since, now)
+            with_it = what_changed(self._scene(now), diagnosis, self._models)
             transition = self._desk.rename(incident, diagnosis, now, models, self._untested(), with_it)
             if transition is not None:
                 incident.recovery = self._recovery(diagnosis, incident.found_by, now)
@@ -475,6 +480,7 @@ class Decider:
             *self._units.changes(),
             *self._cells.changes(),
             *self._traffic.changes(),
+            *self._models.changes(),
             *self._watches.changes(),
             *self._imports.changes(),
             *self._gap_bets.changes(),
@@ -496,6 +502,8 @@ class Decider:
                 self._cells.restore(key, value)
             case "traffic":
                 self._traffic.restore(key, value)
+            case "models":
+                self._models.restore(key, value)
             case "watches" | "dimensions":
                 self._watches.restore(table, value)
             case "imported":

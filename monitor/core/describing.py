@@ -163,7 +163,7 @@ def _said(
     if direction == Direction.BETTER:
         parts.append("the new level is being learned")
     else:
-        parts.append(f"new model {', '.join(new_models)}" if new_models else "model label unchanged")
+        parts.append(_models(new_models, changed))
     if untested:
         parts.append(f"not tested yet (still learning): {untested} slices")
     return "; ".join(parts)
@@ -174,6 +174,20 @@ def _the_rest(rest: float | None, changed: Changed | None) -> str:
     if changed is None or changed.rest_shift is None:
         return f", the rest {percent(rest)}"
     return f", the rest moved by {100 * changed.rest_shift:+.1f} points to {percent(rest)}"
+
+
+def _models(new_models: Sequence[str], changed: Changed | None) -> str:
+    """The first thing that on-call looks at: a rollout, or a rollback, which brings no new label."""
+    moved = () if changed is None else changed.models
+    if new_models:
+        share = next((f" ({_from_to(m.share_before, m.share_after)})" for m in moved if m.model in new_models), "")
+        return f"new model {', '.join(new_models)}{share}"
+    if moved:
+        first = moved[0]
+        came = first.seen_earlier and first.share_after > first.share_before
+        return f"model {first.model}{' again' if came else ''} {_from_to(first.share_before, first.share_after)}"
+    known = changed is None or changed.model_changed is not None
+    return "model label unchanged" if known else "no model label to compare"
 
 
 def _leads(changed: Changed) -> list[str]:

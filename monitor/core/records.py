@@ -326,6 +326,8 @@ class ModelMoved(Record, frozen=True):
     model: str
     share_before: float
     share_after: float
+    seen_earlier: bool
+    """More than a day before the change: one that came is a rollback."""
 
 
 class Changed(Record, frozen=True):

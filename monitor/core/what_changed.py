@@ -26,7 +26,8 @@ from monitor.core.describing import Z95, moments_of
 from monitor.core.diagnosing import Diagnosis, Scene
 from monitor.core.estimators import CLUSTERS_FOR_ASYMPTOTICS, Moments, t_quantile
 from monitor.core.groupings import dense, encode, mask_of
-from monitor.core.records import OTHER, UNKNOWN, Changed, KindShares, ModelMoved, ValueMoved
+from monitor.core.model_shares import ModelShares
+from monitor.core.records import OTHER, UNKNOWN, Changed, KindShares, ValueMoved
 from monitor.core.slicing import slice_name
 
 FALSE_NAMES = 0.05
@@ -43,11 +44,10 @@ NAMED_MAX = 3
 """Values named, by certainty. More is no lead but a table; at half, aliases of one cause hide a second."""
 
 
-def what_changed(
-    scene: Scene, diagnosis: Diagnosis, models: Sequence[ModelMoved] = (), model_changed: bool | None = None
-) -> Changed:
-    """Everything beside the size of a diagnosed change. `models` as counted over all of the customer's traffic."""
+def what_changed(scene: Scene, diagnosis: Diagnosis, shares: ModelShares) -> Changed:
+    """Everything beside the size of a diagnosed change. `shares` of models: of all the customer's traffic."""
     cells, change = scene.cells, diagnosis.change
+    models = shares.around(change.low, change.high)
     inside = mask_of(cells, diagnosis.slice)
     later = np.asarray(cells.ended_at > change.at, np.bool_)
     own = cells.select(inside)
@@ -63,8 +63,8 @@ def what_changed(
         rest_shift_low=rest.low,
         rest_shift_high=rest.high,
         moved=_moved(own, later[inside], {name for name, _ in diagnosis.slice}),
-        model_changed=model_changed,
-        models=tuple(models),
+        model_changed=models.changed,
+        models=models.moved,
     )
 
 

@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.adapters.page import StatusPage, incidents_document, policy, slices_document
-from monitor.adapters.presentation import standing_of, stylesheet
-from monitor.core.records import SliceRow, Verdict, View
+from monitor.adapters.presentation import machine_time, standing_of, stylesheet
+from monitor.core.records import Changed, KindShares, ModelMoved, SliceRow, ValueMoved, Verdict, View
 from tests.adapters.documents import checked
-from tests.adapters.views import NOW, transition, view
+from tests.adapters.views import BEGAN, DAY, NOW, transition, view
 
 HOSTILE = '"><script>alert(1)</script>&{{7*7}}'
 
@@ -111,6 +111,26 @@ def test_documents_for_programs_are_json_with_times() -> None:
     assert slices[0]["standing"]["history"][0]["day"] == "2026-03-02T00:00:00Z"
     incidents = json.loads(incidents_document(view()))["incidents"]
     assert incidents[0]["since"].startswith("2026-03-10T06:4")
+
+
+def test_what_changed_with_an_incident_is_beside_it() -> None:
+    """On-call compares the range with its deployments, and asks what came with the errors."""
+    moved = ValueMoved(
+        slice="device=scanner-b", share_before=0.03, share_after=0.31, share_z=5.0,
+        wer_before=0.2, wer_after=0.4, wer_ratio=1.9, wer_z=4.0,
+    )  # fmt: skip
+    model = ModelMoved(model="asr-1", share_before=0.0, share_after=0.97, seen_earlier=True)
+    mix = KindShares(substitutions=0.6, deletions=0.3, insertions=0.1)
+    changed = Changed(
+        since_low=BEGAN, since_high=BEGAN + DAY, kinds_before=mix, kinds_after=mix, kinds_z=mix, rest_shift=0.001,
+        moved=(moved,), model_changed=True, models=(model,),
+    )  # fmt: skip
+    shown = view(incidents=(transition("drift-1", BEGAN + 2 * DAY, changed=changed),))
+    document = StatusPage().render(shown).decode().replace(chr(160), " ")
+    for said in ("Began between", "60 · 30 · 10 %", "device=scanner-b", "3 % → 31 % of words", "asr-1", "seen before"):
+        assert said in document, said
+    (fields,) = json.loads(incidents_document(shown))["incidents"]
+    assert fields["changed"]["since_low"] == machine_time(BEGAN) and fields["changed"]["moved"][0]["share_z"] == 5.0
 
 
 def test_missing_corrections_are_told_by_group_and_age() -> None:

@@ -10,6 +10,7 @@ from monitor.core.describing import SENTENCE_MAX, change_sentence, measure
 from monitor.core.diagnosing import Diagnosis, Scene
 from monitor.core.explaining import ChangePoint, ExplainSettings
 from monitor.core.groupings import DAY, mask_of
+from monitor.core.model_shares import ModelShares
 from monitor.core.records import Changed, Direction, Slice
 from monitor.core.what_changed import FALSE_NAMES, what_changed
 
@@ -55,7 +56,7 @@ def with_kinds(cells: Cells, kinds: FloatArray) -> Cells:
 
 
 def told(cells: Cells, slice_: Slice = YORUBA) -> Changed:
-    return what_changed(scene_of(cells), diagnosis_of(cells, slice_))
+    return what_changed(scene_of(cells), diagnosis_of(cells, slice_), ModelShares())
 
 
 def scene_of(cells: Cells) -> Scene:
