@@ -143,13 +143,10 @@ def replay(
     json: JsonOption = False,
 ) -> None:
     """Put archives of transcripts and references through the same code."""
-    from monitor.config import ConfigError, load_settings
+    from monitor.config import load_settings
 
     pinned = None if now is None else _instant(now)
     settings = load_settings(config, os.environ)
-    problems = _not_in_this_version(settings, live=False)
-    if problems:
-        raise ConfigError(problems)
     log = _start_log(settings, quieter=True)
 
     from monitor import replaying
@@ -412,35 +409,24 @@ def _stage_problems(stages: str, settings: Settings) -> Iterator[Problem]:
         )
 
 
-def _not_in_this_version(settings: Settings, *, live: bool = True) -> list[Problem]:
+def _not_in_this_version(settings: Settings) -> list[Problem]:
     """What is configured and fit but would silently not happen: refusing is better than an unheard page.
 
-    live   False for archives, which come from files and notify nobody
+    Archives come from files and notify nobody: replay does without.
     """
     from monitor.settings_source import Problem
 
     notify, serve = settings.notify, settings.serve
-    decisions = {"decide": settings.decide}
-    decisions |= {f"customers.{name}": own for name, own in settings.customers.items() if own != settings.decide}
-    later, got = dict[str, bool](), dict[str, str]()
-    for where, decide in decisions.items():
-        later[f"{where}.detectors"] = decide.detectors != ("page-budget",)
-        got[f"{where}.detectors"] = ", ".join(decide.detectors)
-    if live:
-        later |= {
-            "notify.alertmanager": bool(notify.alertmanager.urls),
-            "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
-            "notify.slack": notify.slack.webhook_url_file is not None,
-            "notify.webhook": bool(notify.webhook.urls),
-            "serve.tls": serve.tls.cert_file is not None,
-            "serve.auth": serve.auth.username is not None,
-        }
+    later = {
+        "notify.alertmanager": bool(notify.alertmanager.urls),
+        "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
+        "notify.slack": notify.slack.webhook_url_file is not None,
+        "notify.webhook": bool(notify.webhook.urls),
+        "serve.tls": serve.tls.cert_file is not None,
+        "serve.auth": serve.auth.username is not None,
+    }
     want = "the default: the rest comes with a later version"
-    return [
-        Problem(path=location, got=got.get(location, "a setting"), want=want)
-        for location, wanted in later.items()
-        if wanted
-    ]
+    return [Problem(path=location, got="a setting", want=want) for location, wanted in later.items() if wanted]
 
 
 # ------------------------------------------------------------------------------------------------------------- results

@@ -376,8 +376,8 @@ _ROWS: tuple[Field, ...] = (
         several_of("page-budget", *RIVER_DETECTORS, want="a list of detectors"),
         ["page-budget"],
         ["page-budget", "adwin"],
-        "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets, "
-        "and are refused in this version.",
+        "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets. See "
+        "[detectors.md](detectors.md).",
     ),
     Field(
         "decide.early_warning",

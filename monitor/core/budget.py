@@ -69,10 +69,11 @@ class Ledger(msgspec.Struct):
             self.granted_before, self.rate_since = self.granted(), self.until
         self.pages, self.days = pages, days
 
-    def advance(self, until: float, watched: Sequence[int], groups: int = 0) -> None:
+    def advance(self, until: float, watched: Sequence[int], groups: int = 0, *, reserved: float = 0.0) -> None:
         """Event time moves on to `until`; `watched` slices of each depth share what the interval earns.
 
-        groups  that bet on their gap to others: their share is taken from the depths'
+        groups    that bet on their gap to others: their share is taken from the depths'
+        reserved  part of it that others are paid (`pay`)
         """
         if self.since is None:
             self.since = self.until = until
@@ -83,7 +84,7 @@ class Ledger(msgspec.Struct):
             self.accrued[2] + self.rates[2] * past,
         )
         self.gaps_accrued += self.gaps_rate * past
-        earned = self.pages / (self.days * DAY)
+        earned = (1.0 - reserved) * self.pages / (self.days * DAY)
         self.gaps_rate = earned * GAPS_SHARE / groups if groups else 0.0
         earned *= 1.0 - GAPS_SHARE if groups else 1.0
         self.rates = (
@@ -116,6 +117,11 @@ class Ledger(msgspec.Struct):
             worse, improved = self.others.get(by, (0.0, 0.0))
             self.others[by] = (worse + given, improved + mirrored)
         return given
+
+    def pay(self, share: float, by: str) -> bool:
+        """Spend what the present interval earned of a reserved share; whether all of it was there."""
+        wanted = share * self.pages * (self.until - self.started) / (self.days * DAY)
+        return self.spend(wanted, by=by, better=False) >= wanted * (1.0 - 1e-9)
 
     def granted(self) -> float:
         """Expected false pages that time has allowed so far."""

@@ -7,6 +7,7 @@ the bound. A row is written once and never changes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Generic, TypeVar
 
 import msgspec
@@ -95,6 +96,8 @@ class Log(Generic[RowType]):
         self.rows = 0
         self.forgotten = 0
         """Rows forgotten because of the bound, before their time."""
+        self.forgotten_look = float("-inf")
+        """Newest look of which rows were forgotten."""
         self.version = 0
         """Rises with every change: what was computed from the rows is good for as long as it stays."""
 
@@ -118,12 +121,23 @@ class Log(Generic[RowType]):
                 self.forgotten += len(chunk)
             del self._chunks[key]
             self._dirty.add(key)
+            self.forgotten_look = float(key.partition(".")[0])
             self.rows -= len(chunk)
             self.version += 1
 
     def __iter__(self) -> Iterator[RowType]:
         for chunk in self._chunks.values():
             yield from chunk
+
+    def looks(self) -> list[float]:
+        """Looks of which rows are held, oldest first."""
+        return [float(look) for look in dict.fromkeys(key.partition(".")[0] for key in self._chunks)]
+
+    def after(self, look: float) -> Iterator[tuple[float, list[RowType]]]:
+        """(look, rows that closed at it) of every later look, oldest first."""
+        for at, keys in groupby(self._chunks, key=lambda key: float(key.partition(".")[0])):
+            if at > look:
+                yield at, [row for key in keys for row in self._chunks[key]]
 
     def changes(self) -> list[Change]:
         written = []

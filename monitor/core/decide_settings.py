@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from monitor.core.detectors import PAGE_BUDGET, Calibration
 from monitor.core.drift import LearnSettings
 from monitor.core.explaining import ExplainSettings
 from monitor.core.imported import Offered
@@ -19,7 +20,7 @@ class DecideSettings(Record, frozen=True):
 
     page_budget       expected false pages in `page_budget_days`
     page_on_gap       whether a standing gap is worth a page
-    detectors         names of the detectors that run, of `settings_table`
+    detectors         names of the detectors that run, of `settings_table`; calibrations: of those that may page
     margin            a slice is at parity when its gap is known to lie within this
     maturity_seconds  how long after its end a unit is closed; None: found out from the first days' references
     horizon_seconds   how far back closed units are remembered: at half, slow drifts have no past; at double, twice
@@ -41,4 +42,5 @@ class DecideSettings(Record, frozen=True):
     gaps: GapSettings = GapSettings()
     offered: Mapping[str, Offered] = {}
     page_on_gap: bool = False
-    detectors: tuple[str, ...] = ("page-budget",)
+    detectors: tuple[str, ...] = (PAGE_BUDGET,)
+    calibrations: tuple[Calibration, ...] = ()

@@ -16,6 +16,7 @@ from hashlib import blake2b
 import msgspec
 
 from monitor.core.accounts import CALLS, account_of
+from monitor.core.advising import Advice, Advisers
 from monitor.core.budget import BETTER_PART, Ledger
 from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, to_cells, traffic_of
@@ -23,7 +24,9 @@ from monitor.core.conditions import Conditions
 from monitor.core.decide_settings import DecideSettings as DecideSettings
 from monitor.core.decider_clock import Clock, Coverage
 from monitor.core.describing import Why
-from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlaps
+from monitor.core.detector_tickets import DetectorTickets
+from monitor.core.detectors import PAGE_BUDGET
+from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlapping
 from monitor.core.drift import Alarm, Baseline
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
 from monitor.core.gap_bets import GapBets
@@ -46,6 +49,7 @@ from monitor.core.records import (
     Transition,
 )
 from monitor.core.recovery import Recovery, recovers, recovery_of
+from monitor.core.river_detectors import maker
 from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.snapshot import SliceMoments as SliceMoments
@@ -87,12 +91,17 @@ class Decider:
         gap_settings = (settings.gaps, settings.margin)
         self._gap_bets = GapBets(slicing, *gap_settings, on=settings.page_on_gap)
         self._gap_pages = GapPages(self._desk, *gap_settings, slicing.settings.demographics)
+        self._advisers = Advisers(settings.detectors, maker, self._watches, self._cells, settings.calibrations)
+        self._tickets = DetectorTickets(customer, self._watches, self._cells)
+        self._bets = PAGE_BUDGET in settings.detectors
         self._clock = Clock(
             ledger=Ledger(pages=settings.page_budget, days=settings.page_budget_days),
             maturity=settings.maturity_seconds,
         )
         self._models = ModelShares()
         self._clock_dirty = False
+        self._paid: set[str] = set()
+        """Calibrated detectors whose share of the hour that is looked at was there."""
         self._scene_of: tuple[int, float, Scene] | None = None
         self._standings_of: tuple[Scene, Standings] | None = None
 
@@ -185,9 +194,13 @@ class Decider:
         cells = [cell for cell in map(cell_of, rows) if cell is not None]
         if clock.ledger.since is None:
             clock.ledger.since = clock.ledger.until = clock.ledger.started = clock.first_at
-        betting = ((0, 0, 0), 0) if clock.few else (self._watches.betting(), self._gap_bets.betting())
-        clock.ledger.advance(closed_at, *betting)
+        shares = self._advisers.active()
+        watched = self._watches.betting() if self._bets and not clock.few else (0, 0, 0)
+        groups = 0 if clock.few else self._gap_bets.betting()
+        clock.ledger.advance(closed_at, watched, groups, reserved=sum(shares.values()))
+        self._paid = {name for name, share in shares.items() if clock.ledger.pay(share, name)}
         found = self._watches.take(cells, self._cells, clock.first_at, closed_at, clock.ledger)
+        advice = self._advisers.take(cells, now)
         self._cells.append(now, cells)
         self._traffic.append(now, [traffic_of(row) for row in rows])
         self._slices.closed(rows)
@@ -195,11 +208,14 @@ class Decider:
         told = self._alarms(found, now)
         if gaps := self._gap_bets.take(cells, clock.ledger):
             told += self._gap_pages.tell(gaps, self._scene(now), now)
+        told += self._advise(advice, cells, now)
         self._bet_on_recovery(cells, now)
-        self._better_over(self._close_baselines(closed_at), now)
+        closed = self._close_baselines(closed_at)
+        self._better_over(closed, now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
         self._traffic.forget(closed_at - self._settings.horizon_seconds)
         self._models.forget(closed_at - self._settings.horizon_seconds)
+        self._advisers.settle(closed, now)
         return told
 
     def _close_baselines(self, closed_at: float) -> list[Slice]:
@@ -231,7 +247,22 @@ class Decider:
             told.append(self._alarm(alarm, direction, now))
         return [transition for transition in told if transition is not None]
 
-    def _alarm(self, alarm: Found, direction: Direction, now: float) -> Transition | None:
+    def _advise(self, found: Sequence[Advice], cells: Sequence[CellRow], now: float) -> list[Transition]:
+        """What other detectors alarmed on: tickets, or pages of those that were calibrated and are paid for."""
+        told: list[Transition] = []
+        for advice in found:
+            if advice.detector in self._paid and advice.calibrated:
+                alarm = Found(advice.slice, Alarm.WORSE, 0.0, now)
+                page = self._alarm(alarm, Direction.WORSE, now, Why(advice.detector))
+                told += [] if page is None else [page]
+            else:
+                parts = (self._scene(now), list(self._desk.book), now, self._clock, self._untested())
+                told += self._tickets.tell(advice, *parts)
+        return told + self._tickets.over(cells, lambda: self._scene(now), list(self._desk.book), now)
+
+    def _alarm(
+        self, alarm: Found, direction: Direction, now: float, reason: Why = Why.BASELINE_EXCEEDED
+    ) -> Transition | None:
         scene = self._scene(now)
         incident = self._overlapping(alarm.slice, direction, scene)
         sign = 1.0 if direction == Direction.WORSE else -1.0
@@ -240,19 +271,11 @@ class Decider:
             incident = self._overlapping(diagnosis.slice, direction, scene)
         if incident is not None:
             return self._desk.join(incident, alarm.slice, now, alarm.evidence, scene.now)
-        reason = Why.BASELINE_EXCEEDED if direction == Direction.WORSE else Why.IMPROVED
+        reason = reason if direction == Direction.WORSE else Why.IMPROVED
         return self._open(alarm.slice, diagnosis, direction, reason, alarm.evidence, now)
 
     def _overlapping(self, slice_: Slice, direction: Direction, scene: Scene) -> Incident | None:
-        """The newest incident of this direction that is not closed and shares cells with the slice."""
-        for incident in reversed(list(self._desk.book)):
-            changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
-            if not changed or incident.state == State.CLOSED or incident.last.direction != direction:
-                continue
-            # A slice that it was once named or found by has had its page, whatever explains it now.
-            if slice_ in (incident.found_by, *incident.joined) or overlaps(scene, incident.slice, slice_):
-                return incident
-        return None
+        return overlapping(list(self._desk.book), slice_, direction, scene)
 
     def _open(
         self, found_by: Slice, diagnosis: Diagnosis, direction: Direction, reason: Why, evidence: float, now: float
@@ -322,7 +345,12 @@ class Decider:
     def _calls(self, now: float) -> list[Transition]:
         """The daily look at few long units, which costs what the day has earned."""
         clock, scene = self._clock, self._scene(now)
-        if not clock.few or len(scene.cells) < CALL_CELLS_MIN or scene.cells.words.sum() < CALL_WORDS_MIN:
+        if (
+            not self._bets
+            or not clock.few
+            or len(scene.cells) < CALL_CELLS_MIN
+            or scene.cells.words.sum() < CALL_WORDS_MIN
+        ):
             return []
         chance = clock.ledger.spend(clock.ledger.chance(clock.calls_at, scene.now), by=CALLS)
         clock.calls_at = scene.now
@@ -486,6 +514,8 @@ class Decider:
             *self._gap_bets.changes(),
             *self._slices.changes(),
             *self._desk.book.changes(),
+            *self._advisers.changes(),
+            *self._tickets.changes(),
         ]
         if self._clock_dirty:
             self._clock.counters = self._counters()
@@ -512,6 +542,10 @@ class Decider:
                 self._gap_bets.restore(table, key, value)
             case "slices":
                 self._slices.restore(value)
+            case "norms" | "norms_floor":
+                self._advisers.restore(table, value)
+            case "detector_tickets":
+                self._tickets.restore(key, value)
             case "incidents":
                 self._desk.book.restore(key, value)
             case _:

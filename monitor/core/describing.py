@@ -38,6 +38,13 @@ class Why(StrEnum):
     """Bets against the slice's own baseline paid off."""
     CALLS_WORSE = "calls_worse"
     """The daily comparison of few long units."""
+    ADWIN = "adwin"
+    PAGE_HINKLEY = "page-hinkley"
+    KSWIN = "kswin"
+    HDDM_A = "hddm-a"
+    HDDM_W = "hddm-w"
+    DDM = "ddm"
+    """A detector of `decide.detectors` alarmed."""
     IMPROVED = "improved"
     STANDING_GAP = "standing_gap"
     GAP_BEYOND_MARGIN = "gap_beyond_margin"
@@ -158,7 +165,8 @@ def _said(
     if ratio is not None:
         parts.append(f"x{ratio.ratio:.1f} [{ratio.low:.1f}, {ratio.high:.1f}]")
     parts.append(f"{measured.pairs} utterances")
-    parts.append(f"evidence {evidence:.1f}")
+    if evidence:  # some detectors state none
+        parts.append(f"evidence {evidence:.1f}")
     parts += leads
     if direction == Direction.BETTER:
         parts.append("the new level is being learned")

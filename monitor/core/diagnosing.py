@@ -24,8 +24,8 @@ from monitor.core.explaining import (
 )
 from monitor.core.few_units import scan_few
 from monitor.core.groupings import DAY, mask_of, strata
-from monitor.core.incidents import Incident
-from monitor.core.records import IncidentKind, Slice
+from monitor.core.incidents import Incident, State
+from monitor.core.records import Direction, IncidentKind, Slice
 
 OVERLAP = 0.2
 """An alarm that shares more than this of the smaller slice's cells with an incident is about the same cause. At half,
@@ -84,6 +84,18 @@ def overlaps(scene: Scene, first: Slice, second: Slice, share: float = OVERLAP) 
     """Whether two slices share this much of the smaller one's cells."""
     a, b = mask_of(scene.cells, first), mask_of(scene.cells, second)
     return first == second or float((a & b).sum()) > share * min(float(a.sum()), float(b.sum()))
+
+
+def overlapping(incidents: Sequence[Incident], slice_: Slice, direction: Direction, scene: Scene) -> Incident | None:
+    """The newest incident of this direction that is not closed and shares cells with the slice."""
+    for incident in reversed(incidents):
+        changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
+        if not changed or incident.state == State.CLOSED or incident.last.direction != direction:
+            continue
+        # A slice that it was once named or found by has had its page, whatever explains it now.
+        if slice_ in (incident.found_by, *incident.joined) or overlaps(scene, incident.slice, slice_):
+            return incident
+    return None
 
 
 def diagnose(scene: Scene, alarm: Slice, epoch: IntArray, sign: float) -> Diagnosis:

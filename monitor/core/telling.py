@@ -68,8 +68,12 @@ def _gap_numbers(row: GapRow) -> dict[str, float | None]:
 class Desk:
     """Opens, updates and resolves the incidents of one customer."""
 
-    def __init__(self, customer: str) -> None:
+    def __init__(self, customer: str, series: str = "") -> None:
+        """
+        series  names another book of the same customer, whose incidents must not have this one's names
+        """
         self._customer = customer
+        self._named = f"{customer}\x1f{series}" if series else customer
         self.book = IncidentBook()
 
     # ------------------------------------------------------------------------------------------------------ changes
@@ -89,7 +93,7 @@ class Desk:
         """A slice changed: a page if it is worse, a line in the digest if it is better."""
         kind = IncidentKind.DRIFT if diagnosis.slice else IncidentKind.OVERALL
         told = self._change(
-            incident_id(self._customer, kind, diagnosis.slice, at),
+            incident_id(self._named, kind, diagnosis.slice, at),
             kind,
             IncidentState.FIRING,
             diagnosis,
@@ -102,6 +106,13 @@ class Desk:
             changed,
         )
         self._add(kind, diagnosis.slice, found_by, diagnosis.since, told, recovery, None)
+        return told
+
+    def amend(self, told: Transition) -> Transition:
+        """Tell the newest incident's opening otherwise."""
+        *_, newest = self.book
+        newest.last = told
+        self.book.touch(newest)
         return told
 
     def rename(
@@ -185,7 +196,7 @@ class Desk:
         incident = self.standing(kind, slice_)
         if incident is not None:
             return self.join(incident, slice_, at, condition.evidence)
-        told = self._condition(incident_id(self._customer, kind, slice_, at), kind, slice_, condition, at)
+        told = self._condition(incident_id(self._named, kind, slice_, at), kind, slice_, condition, at)
         self._add(kind, slice_, slice_, at, told, None, condition.level_before)
         return told
 

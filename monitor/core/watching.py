@@ -89,7 +89,7 @@ class Watches:
                 self._count_new(unit, awakened, first_at)
         found: list[Found] = []
         for unit in _units(rows):
-            for slice_, sums in sorted(self._sums(unit).items()):
+            for slice_, sums in sorted(self.sums(unit).items()):
                 conclusion = self._take_unit(slice_, sums, unit[0].ended_at, first_at, ledger)
                 if conclusion is not None:
                     found.append(Found(slice_, *conclusion, unit[0].ended_at))
@@ -103,11 +103,11 @@ class Watches:
         ready = sorted(able, key=_order)
         if not ready:
             return []
-        units = self._units_of([watch.slice for watch in ready], rows)
+        units = self.units_of([watch.slice for watch in ready], rows)
         self._dirty.update(units)
         return [watch.slice for watch in ready if watch.close(now, units[watch.slice], ledger, self._settings)]
 
-    def _units_of(self, wanted: Sequence[Slice], rows: Iterable[CellRow]) -> dict[Slice, list[UnitSums]]:
+    def units_of(self, wanted: Sequence[Slice], rows: Iterable[CellRow]) -> dict[Slice, list[UnitSums]]:
         """The units of these slices since each began to learn, in order.
 
         Some slice learns at almost every look, and most rows lie in none that does: labels are asked once each.
@@ -152,7 +152,7 @@ class Watches:
         return watch
 
     def _count_new(self, unit: list[CellRow], awakened: set[str], first_at: float) -> None:
-        for slice_ in self._sums(unit):
+        for slice_ in self.sums(unit):
             if any(name in awakened for name, _ in slice_):
                 watch = self._watches.get(slice_) or self._watch(slice_, unit[0].ended_at, first_at)
                 watch.units += 1
@@ -171,7 +171,7 @@ class Watches:
             self._places.clear()
         return awakened
 
-    def _sums(self, unit: list[CellRow]) -> dict[Slice, UnitSums]:
+    def sums(self, unit: list[CellRow]) -> dict[Slice, UnitSums]:
         """The unit's sums by stratum in each watched slice that it touches."""
         sums: dict[Slice, dict[str, tuple[int, int]]] = {}
         for row in unit:

@@ -1,0 +1,166 @@
+"""Detectors beside the page budget: they open tickets, never move a page, and survive a restart to the bit."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from monitor.core.detectors import DEFAULTS, LADDERS, Anchored
+from monitor.core.records import IncidentKind, Level, Transition
+from monitor.core.river_detectors import maker
+from monitor.settings_table import RIVER_DETECTORS
+from tests.builders import DAY, HOUR, MARCH_2
+from tests.core.deciding_streams import (
+    Documents,
+    Message,
+    arrival,
+    decider,
+    feed,
+    look_on,
+    messages,
+    save,
+    steady,
+    take,
+)
+
+BOTH = ("page-budget", "adwin", "ddm")
+
+
+def england_worse(accent: str, day: float) -> float:
+    return 0.4 if accent == "england" and day > 8 else steady(accent, day)
+
+
+# ---------------------------------------------------------------------------------------------------- one interface
+@pytest.mark.parametrize("name", RIVER_DETECTORS)
+def test_a_degraded_level_never_becomes_the_norm(name: str) -> None:
+    """river's detectors reset after an alarm and call the degraded level normal: on call would hear of it once."""
+    chance = random.Random(1)
+    high, low = (1.0, 0.0) if name in ("ddm", "hddm-a", "hddm-w") else (3.0, 1.0)
+
+    def value(degraded: bool) -> float:
+        return high if chance.random() < (0.9 if degraded else 0.1) else low
+
+    watched = Anchored(maker(name), [value(False) for _ in range(200)])
+    alarms = []
+    for at in range(1_500):
+        watched.update(value(at >= 300))
+        alarms += [at] if watched.drift_detected else []
+    assert sum(at < 300 for at in alarms) <= (10 if name == "kswin" else 1)
+    # Three times in 1,200 degraded values, the last of them late: it goes on alarming.
+    assert sum(at >= 300 for at in alarms) >= 3 and alarms[-1] > 1_200
+
+
+def test_an_improvement_is_no_alarm() -> None:
+    """Two-sided detectors alarm on it as well; page-budget's improvements re-open learning, these would be noise."""
+    chance = random.Random(1)
+    watched = Anchored(maker("adwin"), [2.0 + chance.random() for _ in range(200)])
+    found = 0
+    for _ in range(1_000):
+        watched.update(chance.random())
+        found += watched.drift_detected
+    assert found == 0
+
+
+def test_every_selectable_detector_has_a_ladder_that_holds_its_default() -> None:
+    """A name that configuration takes and the factory does not would fail in the middle of the night."""
+    assert set(RIVER_DETECTORS) == set(DEFAULTS) == set(LADDERS)
+    for name, ladder in LADDERS.items():
+        assert DEFAULTS[name] in ladder and sorted(set(ladder)) in (list(ladder), list(ladder[::-1]))
+        maker(name)().update(1.0)
+
+
+def test_river_is_imported_only_when_chosen() -> None:
+    """It costs 2 s and 110 MB: --help, the agent's modules and a default decider do without."""
+    program = (
+        "import sys, monitor.cli, monitor.agent, monitor.core.deciding as d\n"
+        "from monitor.core.slicing import Slicing, SliceSettings\n"
+        "made = lambda *names: d.Decider('a', d.DecideSettings(detectors=names), Slicing(SliceSettings(), 'a'))\n"
+        "made('page-budget').look(1e9)\n"
+        "assert 'river' not in sys.modules\n"
+        "from monitor.core.river_detectors import maker; maker('adwin')\n"
+        "assert 'river' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+# ------------------------------------------------------------------------------------------------------- tickets
+def without_tickets(told: Sequence[Transition]) -> list[Transition]:
+    """Page-budget opens no ticket of drift."""
+    return [t for t in told if t.kind == IncidentKind.DISPARITY or t.level != Level.TICKET]
+
+
+def test_pages_are_the_same_with_and_without_other_detectors() -> None:
+    """A ticket of ADWIN's that took a page in, or its cells, would silence the detector that keeps the budget."""
+    made = messages(england_worse)
+    told = feed(decider(detectors=(*BOTH, "kswin")), made)
+    assert without_tickets(told) == feed(decider(), made) != told
+
+
+def test_alone_they_open_one_ticket_that_names_the_detector_and_resolves() -> None:
+    """Whoever chooses ADWIN alone is told by ADWIN alone, and is woken by nobody."""
+
+    def for_a_while(accent: str, day: float) -> float:
+        return england_worse(accent, day) if day < 11 else steady(accent, day)
+
+    watched = decider(detectors=("adwin",))
+    told = [t for t in feed(watched, messages(for_a_while, days=26)) if t.kind != IncidentKind.DISPARITY]
+    assert [(t.state, t.level, t.slices) for t in told] == [
+        ("firing", Level.TICKET, ("accent=england",)),
+        ("resolved", Level.TICKET, ("accent=england",)),
+    ]
+    assert told[0].reason == "adwin" and "by adwin, which no page budget stands behind" in told[0].summary
+    assert watched.budget()[1] == 0.0
+
+
+def test_a_page_takes_a_ticket_over() -> None:
+    """One cause, one open incident: the ticket is over once a page explains it."""
+    watched = decider(detectors=("page-budget", "adwin"), page_budget=1e-9)  # so poor that ADWIN comes first
+    told = [t for t in feed(watched, messages(england_worse, days=16)) if t.kind != IncidentKind.DISPARITY]
+    assert [(t.state, t.level, t.reason) for t in told] == [
+        ("firing", Level.TICKET, "adwin"),
+        ("firing", Level.PAGE, "baseline_exceeded"),
+        ("resolved", Level.TICKET, "explained_better"),
+    ]
+    assert told[0].incident == told[2].incident and told[1].incident in told[2].summary
+
+
+# ----------------------------------------------------------------------------------------------------- same bytes
+def run(
+    made: Sequence[Message], cuts: Sequence[int], settings: dict[str, object]
+) -> tuple[list[Transition], Documents]:
+    """Fed in the order of arrival; at each cut, the process dies and a new one restores the documents in any order."""
+    watched, documents, told = decider(**settings), Documents(), []  # type: ignore[arg-type]
+    hour = MARCH_2 + HOUR
+    for position, message in enumerate(sorted(made, key=arrival)):
+        if position in cuts:
+            save(watched, documents)
+            watched = decider(**settings)  # type: ignore[arg-type]
+            for table, key in random.Random(position).sample(sorted(documents), len(documents)):
+                watched.restore(table, key, documents[table, key])
+        while hour <= arrival(message) - HOUR:
+            told += watched.look(hour)
+            hour += HOUR
+        take(watched, message)
+    told += look_on(watched, hour)
+    save(watched, documents)
+    return told, documents
+
+
+def turns(accent: str, day: float) -> float:
+    """Worse for some days now and then, so that detectors have alarms and resets behind them at every cut."""
+    return steady(accent, day) * (2.5 if accent == "england" and day % 9 > 6 else 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"cells_max": 700}, {"horizon_seconds": 22 * DAY}], ids=str)
+def test_cut_anywhere_and_past_the_horizon_it_goes_on_bit_for_bit(settings: dict[str, object]) -> None:
+    """State is never pickled: what the log of closed units has forgotten must not be needed."""
+    made = messages(turns, days=45, a_day=40)
+    cuts = sorted(random.Random(5).sample(range(len(made) // 3, len(made)), 8))
+    chosen: dict[str, object] = {"detectors": ("page-budget", "adwin", "hddm-a"), **settings}
+    told, documents = run(made, (), chosen)
+    assert {t.reason for t in told} & {"adwin", "hddm-a"}
+    assert run(made, cuts, chosen) == (told, documents)
