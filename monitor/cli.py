@@ -26,6 +26,7 @@ import typer
 from monitor import __version__
 from monitor.commands.baseline import baseline
 from monitor.commands.budget import budget
+from monitor.commands.claim import claim
 from monitor.commands.discover import discover
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
@@ -355,6 +356,7 @@ app.command()(budget)
 app.add_typer(baseline)
 app.command()(plan)
 app.command()(discover)
+app.add_typer(claim, name="claim")
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -10,6 +10,7 @@ transitions and documents are the same bytes. State is keyed documents; restored
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -437,6 +438,23 @@ class Decider:
     def closed(self) -> list[CellRow]:
         """Labelled rows of closed units, oldest first: for tools that look further than a decider does."""
         return list(self._cells)
+
+    @property
+    def closed_until(self) -> float | None:
+        """Event time by which units are closed; None before any is."""
+        clock = self._clock
+        return None if clock.looked_at is None or clock.maturity is None else clock.looked_at - clock.maturity
+
+    @property
+    def remembers_since(self) -> float:
+        """Rows of units that ended later are all remembered."""
+        oldest = next((row.ended_at for row in self._cells), math.inf) if self._cells.forgotten else -math.inf
+        return max((self.closed_until or 0.0) - self._settings.horizon_seconds, oldest)
+
+    @property
+    def last_event_at(self) -> float:
+        """The latest event time that was met."""
+        return max(self._clock.last_at, self._units.last_waiting() or 0.0)
 
     def coverage(self) -> Coverage:
         """Unlabelled traffic, missing references, late records, bounds reached."""

@@ -99,6 +99,10 @@ class Slicing:
         folded = self.fold(labels)
         return tuple(folded[self._index[name]] for name in self.settings.strata)
 
+    def values(self, name: str) -> list[str]:
+        """Values of a dimension that have a group of their own, sorted."""
+        return sorted(values[0] for values in self._known[name,])
+
     def matches(self, slice_: Slice, labels: Labels) -> bool:
         """Whether folded labels lie in the slice."""
         return all(labels[self._index[name]] == value for name, value in slice_)
