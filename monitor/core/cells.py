@@ -31,6 +31,7 @@ class Cells:
     person      index of the speaker (else the unit): the cluster of standing gaps
     first_at    event time of the unit's first utterance, seconds
     kinds       (n, 3) substitutions, deletions, insertions, weighted, not capped
+    spoken      reference words, each counted once whatever its weight; None: `words`, all weights are 1
     """
 
     unit: IntArray
@@ -42,6 +43,12 @@ class Cells:
     person: IntArray
     first_at: FloatArray
     kinds: FloatArray
+    spoken: FloatArray | None = None
+
+    @property
+    def corrected(self) -> FloatArray:
+        """(n,) reference words that people corrected: what there is of evidence, whatever it stands for."""
+        return self.words if self.spoken is None else self.spoken
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -58,4 +65,5 @@ class Cells:
             person=self.person[rows],
             first_at=self.first_at[rows],
             kinds=self.kinds[rows],
+            spoken=None if self.spoken is None else self.spoken[rows],
         )

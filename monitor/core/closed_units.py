@@ -162,7 +162,7 @@ class Log(Generic[RowType]):
 def to_cells(rows: Sequence[CellRow], names: Sequence[str]) -> Cells:
     """Arrays over rows in order. Weights are relative: their sum over all words is the number of words.
 
-    Else every threshold in words would depend on the sampling probability.
+    Shares, rates and gaps are of weighted sums; how much evidence there is, of the words that were corrected.
     """
     words = np.array([row.words for row in rows], np.float64)
     errors = np.array([row.errors for row in rows], np.float64)
@@ -179,6 +179,7 @@ def to_cells(rows: Sequence[CellRow], names: Sequence[str]) -> Cells:
         first_at=np.array([row.first_at for row in rows], np.float64),
         kinds=np.array([(row.substitutions, row.deletions, row.insertions) for row in rows], np.float64).reshape(-1, 3)
         * unit_scale,
+        spoken=np.array([row.plain_words for row in rows], np.float64),
     )
 
 

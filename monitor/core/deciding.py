@@ -42,7 +42,6 @@ from monitor.core.records import (
     Account,
     Direction,
     IncidentKind,
-    Labels,
     Observation,
     Outcome,
     Slice,
@@ -53,6 +52,7 @@ from monitor.core.recovery import Recovery, recovers, recovery_of
 from monitor.core.river_detectors import maker
 from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
+from monitor.core.slots import Seen, seen_of
 from monitor.core.snapshot import SliceMoments as SliceMoments
 from monitor.core.standing_gaps import gap_dimensions
 from monitor.core.standings import Gap, Standings, slice_standing, standings
@@ -111,7 +111,7 @@ class Decider:
         """Buffer an observation; nothing is decided before the next look."""
         taken_late = self._units.observe(observation)
         if taken_late:
-            self._take_in(observation.event_at, observation.labels, observation.model)
+            self._take_in(observation.event_at, seen_of(observation))
         self._clock_dirty = True
 
     def score(self, outcome: Outcome) -> None:
@@ -157,7 +157,7 @@ class Decider:
     def _look(self, now: float) -> list[Transition]:
         clock = self._clock
         for event_at, _, seen in self._units.take_in(now, clock.maturity):
-            self._take_in(event_at, seen.labels, seen.model)
+            self._take_in(event_at, seen)
         clock.traffic.pass_hour(now)
         if clock.first_at is None:
             return []
@@ -177,15 +177,15 @@ class Decider:
             told += self._conditions.silence(clock, list(self._traffic), open_traffic(self._units), now)
         return told
 
-    def _take_in(self, event_at: float, labels: Labels, model: str) -> None:
+    def _take_in(self, event_at: float, seen: Seen) -> None:
         """Count an utterance that a unit took in."""
         clock = self._clock
         clock.first_at = event_at if clock.first_at is None else clock.first_at
         clock.last_at = max(event_at, clock.last_at)
         clock.traffic.count(event_at)
-        clock.note_model(model, event_at)
-        self._models.note(model, event_at)
-        self._slices.taken_in(labels)
+        clock.note_model(seen.model, event_at)
+        self._models.note(seen.model, event_at)
+        self._slices.taken_in(seen.labels, seen.weight)
 
     # ------------------------------------------------------------------------------------------------------- closing
     def _close(self, now: float, maturity: float) -> list[Transition]:
@@ -460,10 +460,10 @@ class Decider:
         """Unlabelled traffic, missing references, late records, bounds reached."""
         everything = self._slices.get(())
         unlabelled = {}
-        for name in self._slicing.sliced if everything is not None and everything.traffic else ():
+        for name in self._slicing.sliced if everything is not None and everything.weight else ():
             assert everything is not None
             unknown = self._slices.get(((name, UNKNOWN),))
-            unlabelled[name] = 0.0 if unknown is None else unknown.traffic / everything.traffic
+            unlabelled[name] = 0.0 if unknown is None else unknown.weight / everything.weight
         return Coverage(
             unlabelled=unlabelled,
             missing={sums.slice: (sums.matured, sums.missing) for sums in self._slices},

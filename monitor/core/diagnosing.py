@@ -143,7 +143,7 @@ def _named_fits(scene: Scene, name: Slice, alarm: Slice) -> bool:
 def _told(scene: Scene, slice_: Slice, days: float, epoch: IntArray, phi: float, sign: float) -> Diagnosis:
     cells = scene.cells
     inside = mask_of(cells, slice_)
-    expectation = expected(cells.errors, cells.words, strata(cells, scene.strata, epoch), epoch)
+    expectation = expected(cells.errors, cells.words, strata(cells, scene.strata, epoch), epoch, cells.spoken)
     rows = np.flatnonzero(inside).astype(np.int64)
     change = change_point(cells, expectation, rows, scene.now, days, phi, sign)
     later = cells.ended_at[rows] > change.at

@@ -167,7 +167,7 @@ def explain(
     """
     if not cells.words.sum() > 0:
         return NOTHING
-    expectation = expected(cells.errors, cells.words, strata(cells, strata_names, epoch), epoch)
+    expectation = expected(cells.errors, cells.words, strata(cells, strata_names, epoch), epoch, cells.spoken)
     unit, bins = dense(cells.unit), age_bins(cells.ended_at, now)
     weight = unit_weight(_summed(unit, cells.errors - expectation), _summed(unit, expectation))[unit]
     observed, expectation = cells.errors * weight, expectation * weight
@@ -176,8 +176,8 @@ def explain(
     slices: list[Slice] = []
     depths, judged, dispersions, sums = [], [], [], []
     for grouping in groupings(cells, axes):
-        counted = window_sums(grouping, bins, (observed, expectation, cells.errors, cells.words))
-        eligible = _eligible(unit_counts(grouping, unit, bins), counted[3], settings)
+        counted = window_sums(grouping, bins, (observed, expectation, cells.errors, cells.words, cells.corrected))
+        eligible = _eligible(unit_counts(grouping, unit, bins), counted[4], settings)
         kept = np.flatnonzero(eligible.any(axis=1))
         slices += [grouping.slices[number] for number in kept.tolist()]
         depths.append(np.full(len(kept), grouping.depth))
@@ -196,9 +196,9 @@ def explain(
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Slices (S,) with a judged window (S, windows), and running sums (4, S, bins).
+    """Slices (S,) with a judged window (S, windows), and running sums (5, S, bins).
 
-    sums  observed and expected errors as weighted, errors, words
+    sums  observed and expected errors as weighted, errors, words, corrected words
     """
 
     slices: list[Slice]
@@ -267,9 +267,12 @@ def tolls(depth: IntArray, settings: ExplainSettings) -> FloatArray:
 
 
 # ------------------------------------------------------------------------------------------------------- expectations
-def expected(errors: FloatArray, words: FloatArray, stratum: IntArray, epoch: IntArray) -> FloatArray:
+def expected(
+    errors: FloatArray, words: FloatArray, stratum: IntArray, epoch: IntArray, corrected: FloatArray | None = None
+) -> FloatArray:
     """Expected errors (n,): words x the rate of the stratum, shrunk with 200 words to the rate of its epoch.
 
+    `corrected`: words counted once, which say how far to shrink; None: all weights are 1.
     A stratum lies in one epoch. What an incident explains is an epoch of its own, so it raises nobody else's rate.
     """
     if not len(errors):
@@ -278,8 +281,9 @@ def expected(errors: FloatArray, words: FloatArray, stratum: IntArray, epoch: In
     parent_rate = _summed(parent, errors) / np.maximum(_summed(parent, words), 1.0)
     prior = np.zeros(int(stratum.max()) + 1)
     prior[stratum] = parent_rate[parent]
-    shrunk = _summed(stratum, errors) + _SHRINK_WORDS * prior
-    rate = shrunk / (_summed(stratum, words) + _SHRINK_WORDS)
+    own, weighted = _summed(stratum, words if corrected is None else corrected), _summed(stratum, words)
+    pull = _SHRINK_WORDS * (weighted / np.maximum(own, 1e-12))
+    rate = (_summed(stratum, errors) + pull * prior) / np.maximum(weighted + pull, 1e-12)
     return np.asarray(np.maximum(rate[stratum], _RATE_MIN) * words)
 
 

@@ -75,7 +75,7 @@ def scan_few(
     seed  of the normal draws: a stable hash of customer and day, so that a replay draws the same; None asks for
           the explanation only (an open incident explained again), p is then 1
     """
-    kept = cells.words >= CELL_WORDS_MIN
+    kept = cells.corrected >= CELL_WORDS_MIN
     if int(kept.sum()) < _CELLS_MIN:
         return FewLook(1.0, NOTHING)
     stratum = dense(strata(cells, strata_names, epoch)[kept])
@@ -103,7 +103,8 @@ def scan_few(
 
 
 def _log_rates(cells: Cells) -> FloatArray:
-    return np.asarray(np.log((cells.errors + 0.5) / cells.words))
+    # Of corrections as they are: half a weighted error would move all log rates whenever the sampling rate moves.
+    return np.asarray(np.log((cells.errors * cells.corrected / cells.words + 0.5) / cells.corrected))
 
 
 def _centred(columns: FloatArray, stratum: IntArray) -> FloatArray:

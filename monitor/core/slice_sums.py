@@ -32,6 +32,8 @@ class SliceSums(msgspec.Struct):
     insertions: int = 0
     moments: Moments = msgspec.field(default_factory=Moments)
     last_reference_at: float | None = None
+    weight: int = 0
+    """Of the traffic: utterances that it stands for, in units of WEIGHT_ONE; from an older state only of later ones."""
 
 
 class SliceTable:
@@ -42,10 +44,12 @@ class SliceTable:
         self._sums: dict[Slice, SliceSums] = {}
         self._dirty: set[Slice] = set()
 
-    def taken_in(self, labels: Labels) -> None:
+    def taken_in(self, labels: Labels, weight: int) -> None:
         """Count an utterance as traffic."""
         for slice_ in self._slicing.slices_of(labels):
-            self._touch(slice_).traffic += 1
+            sums = self._touch(slice_)
+            sums.traffic += 1
+            sums.weight += weight
 
     def referenced(self, labels: Labels, reference_at: float) -> None:
         """Note when a slice's newest reference was given."""

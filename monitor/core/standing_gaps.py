@@ -145,6 +145,7 @@ class _Comparison:
         place = group * count + stratum
         self._errors = np.bincount(place, cells.errors, groups * count).reshape(groups, count)
         self._words = np.bincount(place, cells.words, groups * count).reshape(groups, count)
+        self._corrected = np.bincount(place, cells.corrected, groups * count).reshape(groups, count)
         self._others = np.zeros(groups, np.bool_)
         self._others[group[known]] = True
         member = np.unique(place[known] * persons + self._person[known])
@@ -161,13 +162,15 @@ class _Comparison:
         rest = self._others.copy()
         rest[number] = False
         rest_words = self._words[rest].sum(axis=0)
-        enough = (rest_words >= _REST_WORDS_MIN) & (self._persons - self._own_persons[number] >= _REST_PERSONS_MIN)
+        enough = (self._corrected[rest].sum(axis=0) >= _REST_WORDS_MIN) & (
+            self._persons - self._own_persons[number] >= _REST_PERSONS_MIN
+        )
         weight = np.where(enough, words / words.sum(), 0.0)
         covered = float(weight.sum())
         row = GapRow(
             slice=slice_,
             persons=persons,
-            words=float(words.sum()),
+            words=float(self._corrected[number].sum()),
             alpha=settings.alpha,
             persons_min=settings.persons_min,
         )
