@@ -39,6 +39,7 @@ from monitor.commands.options import (
     as_json,
 )
 from monitor.commands.plan import plan
+from monitor.commands.worse import worse
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -356,6 +357,7 @@ app.command()(budget)
 app.add_typer(baseline)
 app.command()(plan)
 app.command()(discover)
+app.command()(worse)
 app.add_typer(claim, name="claim")
 
 

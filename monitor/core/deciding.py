@@ -60,6 +60,7 @@ from monitor.core.telling import Desk
 from monitor.core.units import Units
 from monitor.core.watching import Found, Watches
 from monitor.core.what_changed import what_changed
+from monitor.core.worse_lists import WorseList, worse_list
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -438,6 +439,14 @@ class Decider:
     def closed(self) -> list[CellRow]:
         """Labelled rows of closed units, oldest first: for tools that look further than a decider does."""
         return list(self._cells)
+
+    def worse(self, rate: float) -> WorseList:
+        """Slices that are surely worse, at this false discovery rate."""
+        if self.closed_until is None:
+            return WorseList(listed=(), asked=0)
+        gaps = self._standings().gaps
+        span = (self.remembers_since, self.closed_until)
+        return worse_list(self._watches, self._cells, *span, gaps, self._settings.gaps, rate)
 
     @property
     def closed_until(self) -> float | None:
