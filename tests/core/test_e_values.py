@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from monitor.core.drift import Baseline, StratumSums, Watch
+from monitor.core.drift import Baseline, StratumSums, UnitSums, Watch
 from monitor.core.e_values import drift_e_values, e_bh, gap_e_value
-from monitor.core.records import IncidentKind
+from monitor.core.records import IncidentKind, Slice
 from monitor.core.standing_gaps import GapRow
 from tests.builders import DAY, MARCH_2
 from tests.core.deciding_streams import decider, feed, messages
 
-SLICE = (("accent", "indian"),)
+SLICE: Slice = (("accent", "indian"),)
 
 
 def test_few_of_those_listed_are_false() -> None:
@@ -39,7 +41,9 @@ def test_the_wealth_of_a_slice_that_is_as_it_was_is_1_on_average() -> None:
     values = []
     for _ in range(2_000):
         errors = chance.poisson(3.3, 40).tolist()
-        units = [(MARCH_2 + (i + 1) * DAY / 2, {SLICE: (StratumSums("s", errors[i], 30),)}) for i in range(40)]
+        units: list[tuple[float, Mapping[Slice, UnitSums]]] = [
+            (MARCH_2 + (i + 1) * DAY / 2, {SLICE: (StratumSums("s", errors[i], 30),)}) for i in range(40)
+        ]
         values.append(drift_e_values({SLICE: watch}, units, MARCH_2 - DAY, MARCH_2 + 21 * DAY)[SLICE])
     assert np.mean(values) <= 1.0 + 4 * np.std(values) / np.sqrt(len(values))
     assert max(values) < 2_000 * 20
