@@ -43,7 +43,7 @@ from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
 from monitor.ending import TooManyRejected
 from monitor.rotation import Rotation
-from monitor.serving import empty_snapshot, tell
+from monitor.serving import empty_snapshot, tell, warn_of_units
 from monitor.topics.whole_input import TopicInput
 
 LINES_AT_ONCE = 500
@@ -111,6 +111,8 @@ class Agent:
         self._view_is_old = False
         self._closed = False
         self._restored = True
+        self._warned: dict[str, float] = {}
+        """Event time of the last warning for each customer whose units are too short."""
         """Nothing was published yet."""
         self._delivery = Delivery(store, folder, self._restore(), streams)
         self._delivery.deliver()
@@ -320,10 +322,12 @@ class Agent:
                     "normalizer_parity_failures": float(self._parity_failures),
                 },
                 budget=tuple(pipeline.budgets()),
+                unit_fits=tuple(pipeline.unit_fits()),
                 config_sha256=self.settings.sha256,
             ),
             moments=tuple(pipeline.moments()),
         )
+        warn_of_units(self._log, self.snapshot.view, self._warned)
         self._on_publish(self.snapshot, self._restored)
         self._restored = False
 

@@ -190,6 +190,21 @@ DECISIONS: tuple[Metric, ...] = (
             "ratio",
             "Share of the granted budget of false pages that is spent.",
         ),
+        ("unit_variance_inflation", "ratio", "Variance of betting units' errors over that of independent words."),
+        (
+            "unit_too_short",
+            "",
+            "1 while units depend on each other beyond chance: evidence and intervals then promise too much; else 0.",
+        ),
+    ),
+    *_gauges(
+        Topic.DECISIONS,
+        ("customer", "block"),
+        (
+            "unit_block_variance_ratio",
+            "ratio",
+            "Variance of sums over blocks of units (speaker_day, speaker, day) over that of units; 1 if independent.",
+        ),
     ),
 )
 

@@ -13,8 +13,9 @@ from monitor.adapters.exposition import Exposition
 from monitor.adapters.files import slices_csv, summary_json, write_atomically
 from monitor.adapters.instants import instant
 from monitor.adapters.report import render_report
-from monitor.core.records import IncidentState
+from monitor.core.records import IncidentState, UnitFit
 from monitor.core.snapshot import MetricsSnapshot
+from monitor.core.unit_fit import unit_advice
 
 Summary = dict[str, object]
 
@@ -73,7 +74,19 @@ def summarize(snapshot: MetricsSnapshot, totals: Totals) -> Summary:
             "granted": round(sum(account.worse.granted for account in view.budget), 6),
             "spent": round(sum(account.worse.spent for account in view.budget), 6),
         },
+        "units": {fit.customer: _unit_fit(fit) for fit in view.unit_fits},
         "incidents": dict(sorted(Counter(str(transition.level) for transition in fired).items())),
+    }
+
+
+def _unit_fit(fit: UnitFit) -> dict[str, object]:
+    """Whether a customer's betting units are long enough, and what to set."""
+    return {
+        "units": fit.units,
+        "variance_inflation": round(fit.inflation, 3),
+        "block_variance_ratio": {block.block: round(block.ratio, 3) for block in fit.ratios},
+        "too_short": fit.longer is not None,
+        "advice": unit_advice(fit),
     }
 
 

@@ -14,6 +14,9 @@ from monitor.config import Settings
 from monitor.core.records import Transition, View
 from monitor.core.scoring import Scorer
 from monitor.core.snapshot import MetricsSnapshot
+from monitor.core.unit_fit import unit_advice
+
+DAY = 86400.0
 
 
 def empty_snapshot(settings: Settings) -> MetricsSnapshot:
@@ -80,6 +83,14 @@ def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
         get_health=served.health,
         get_readiness=served.readiness,
     )
+
+
+def warn_of_units(log: FilteringBoundLogger, view: View, warned: dict[str, float]) -> None:
+    """Say in the log that units are too short: once in an event day for each customer. `warned` remembers it."""
+    for fit in view.unit_fits:
+        if fit.longer is not None and fit.at >= warned.get(fit.customer, float("-inf")) + DAY:
+            warned[fit.customer] = fit.at
+            log.warning("unit_too_short", customer=fit.customer, reason=fit.longer, summary=unit_advice(fit))
 
 
 def tell(log: FilteringBoundLogger, transitions: Sequence[Transition]) -> None:

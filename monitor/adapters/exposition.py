@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, 
 
 from monitor import __version__
 from monitor.catalog import METRICS, PREFIX, SLICE_DECISIONS, SLICE_LABELS, SLICE_MOMENTS, Metric, MetricKind
-from monitor.core.records import UNKNOWN, Account, IncidentState, Slice, SliceRow, SliceStanding, Verdict, View
+from monitor.core.records import UNKNOWN, Account, IncidentState, Slice, SliceRow, SliceStanding, UnitFit, Verdict, View
 from monitor.core.slicing import slice_name, slice_named
 from monitor.core.snapshot import MetricsSnapshot, SliceMoments
 
@@ -164,6 +164,8 @@ class Exposition:
             families[declared[0].name].append(declared[1] + _number(value))
         for account in view.budget:
             _write_account(account, families)
+        for fit in view.unit_fits:
+            _write_unit_fit(fit, families)
         if view.config_sha256:
             labels = _labels({"sha256": view.config_sha256})
             families["config_info"].append(f"{PREFIX}config_info{{{labels}}} 1")
@@ -405,6 +407,17 @@ def _write_account(account: Account, families: Mapping[str, list[str]]) -> None:
         families["false_page_budget_spent_ratio"].append(
             f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {_number(worse.spent / worse.granted)}"
         )
+
+
+def _write_unit_fit(fit: UnitFit, families: Mapping[str, list[str]]) -> None:
+    """Three ratios at most for each customer, with what they amount to."""
+    labels = _labels({"customer": fit.customer})
+    for name, value in (("unit_variance_inflation", fit.inflation), ("unit_too_short", float(fit.longer is not None))):
+        families[name].append(f"{PREFIX}{name}{{{labels}}} {_number(value)}")
+    for block in fit.ratios:
+        labels_of = _labels({"customer": fit.customer, "block": block.block})
+        name = "unit_block_variance_ratio"
+        families[name].append(f"{PREFIX}{name}{{{labels_of}}} {_number(block.ratio)}")
 
 
 def _width(metric: Metric) -> int:

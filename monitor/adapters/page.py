@@ -41,6 +41,7 @@ from monitor.adapters.presentation import (
 )
 from monitor.core.records import Account, SliceRow, Spender, Transition, View
 from monitor.core.slicing import slice_named
+from monitor.core.unit_fit import unit_advice
 
 ROWS_MAX = 300
 """Slices on the page for each customer (1 kB each); nobody scrolls further, and `/api/v1/slices` has all."""
@@ -102,6 +103,8 @@ class Customer:
     waiting: tuple[Waiting, ...]
     waiting_left_out: int
     account: Account | None
+    unit_advice: str | None
+    """What to set where betting units are too short."""
     spenders: tuple[Spender, ...]
     """Who spent most."""
 
@@ -125,6 +128,7 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
     counts = tally(rows)
     without = waiting(rows)
     account = next((account for account in view.budget if account.customer == name), None)
+    fit = next((fit for fit in view.unit_fits if fit.customer == name), None)
     return Customer(
         name=name,
         anchor=anchor,
@@ -146,6 +150,7 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
         waiting=tuple(without[:WAITING_MAX]),
         waiting_left_out=max(0, len(without) - WAITING_MAX),
         account=account,
+        unit_advice=None if fit is None else unit_advice(fit),
         spenders=() if account is None else top_spenders(account),
     )
 

@@ -38,6 +38,8 @@ class CellRow(msgspec.Struct, array_like=True, frozen=True):
     substitutions: int = 0
     deletions: int = 0
     insertions: int = 0
+    speaker: str = ""
+    """Keyed hash of the one speaker who was labelled in it; "" if there is none, or in rows of an earlier version."""
 
 
 class TrafficRow(msgspec.Struct, array_like=True, frozen=True):
@@ -60,7 +62,7 @@ def cell_of(row: UnitRow) -> CellRow | None:
     errors = min(row.errors, int(ERRORS_CAP * 2) * row.words // 2)
     kinds = (row.substitutions, row.deletions, row.insertions)
     sums = (row.labelled, errors, row.words, row.plain_words)
-    return CellRow(row.ended_at, row.unit, row.labels, row.person, *sums, row.first_at, *kinds)
+    return CellRow(row.ended_at, row.unit, row.labels, row.person, *sums, row.first_at, *kinds, row.speaker)
 
 
 def traffic_of(row: UnitRow) -> TrafficRow:

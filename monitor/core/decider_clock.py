@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.budget import Ledger
-from monitor.core.records import Record, Slice
+from monitor.core.records import Record, Slice, UnitFit
 from monitor.core.silence import Traffic
 
 DAY = 86400.0
@@ -42,6 +42,8 @@ class Clock(msgspec.Struct):
     """Model label -> first event time."""
     traffic: Traffic = msgspec.field(default_factory=Traffic)
     counters: dict[str, int] = {}
+    unit_fit: UnitFit | None = None
+    """As the last daily look found it."""
 
     def note_model(self, model: str, event_at: float) -> None:
         """Remember when a model label was first seen; called in event-time order."""

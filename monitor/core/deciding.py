@@ -47,6 +47,7 @@ from monitor.core.records import (
     Slice,
     SliceStanding,
     Transition,
+    UnitFit,
 )
 from monitor.core.recovery import Recovery, recovers, recovery_of
 from monitor.core.river_detectors import maker
@@ -57,6 +58,7 @@ from monitor.core.snapshot import SliceMoments as SliceMoments
 from monitor.core.standing_gaps import gap_dimensions
 from monitor.core.standings import Gap, Standings, slice_standing, standings
 from monitor.core.telling import Desk
+from monitor.core.unit_fit import unit_fit
 from monitor.core.units import Units
 from monitor.core.watching import Found, Watches
 from monitor.core.what_changed import what_changed
@@ -175,6 +177,7 @@ class Decider:
                 told += self._explain_again(now) + self._calls(now) + self._gaps(now)
             told += self._resolve(now)
         if daily:
+            clock.unit_fit = self._judge_units(now)
             told += self._conditions.silence(clock, list(self._traffic), open_traffic(self._units), now)
         return told
 
@@ -375,6 +378,11 @@ class Decider:
                 told.append(transition)
         return told
 
+    def _judge_units(self, now: float) -> UnitFit | None:
+        scene, speakers = self._scene(now), [row.speaker for row in self._cells]
+        epoch = epochs(scene, list(self._desk.book))
+        return unit_fit(self._customer, now, scene.cells, speakers, scene.strata, epoch)
+
     def _gaps(self, now: float) -> list[Transition]:
         if len(self._scene(now).cells) < GAP_CELLS_MIN:
             return []
@@ -413,6 +421,10 @@ class Decider:
         epoch = epochs(scene, list(self._desk.book))
         parts = (self._watches, self._unexplained_gaps(now), self._clock.ledger, self._settings)
         return Remembered(list(self._cells), epoch, list(self._traffic), *parts, self._clock.few)
+
+    def unit_fit(self) -> UnitFit | None:
+        """Whether units are long enough, as of the last daily look; None before enough have closed."""
+        return self._clock.unit_fit
 
     def budget(self) -> tuple[float, float]:
         """False pages (granted, spent) so far. Spent never exceeds granted."""

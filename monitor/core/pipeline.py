@@ -35,6 +35,7 @@ from monitor.core.records import (
     Tombstone,
     Transcript,
     Transition,
+    UnitFit,
 )
 from monitor.core.routing import Message as Message
 from monitor.core.routing import Router
@@ -212,6 +213,10 @@ class Pipeline:
     def budgets(self) -> list[Account]:
         """Each customer's account."""
         return self._customers.budgets()
+
+    def unit_fits(self) -> list[UnitFit]:
+        """Whether each customer's units are long enough."""
+        return self._customers.unit_fits()
 
     def moments(self) -> list[SliceMoments]:
         """Mergeable sums of closed units, for the counters of each slice."""

@@ -470,6 +470,35 @@ class Account(Record, frozen=True):
     spenders: tuple[Spender, ...] = ()
 
 
+class BlockRatio(Record, frozen=True):
+    """Variance of the sums of blocks of units over that of units: 1 if units are independent.
+
+    block   `speaker_day`, `speaker` (all their units) or `day` (everybody's of one stratum)
+    blocks  how many there are of two units or more
+    """
+
+    block: str
+    ratio: float
+    z: float
+    blocks: int
+
+
+class UnitFit(Record, frozen=True):
+    """Whether a customer's betting units are independent enough to be counted as they are.
+
+    inflation  variance of units over that of as many independent words
+    at         event time of the look; ratios: of blocks that there are enough of
+    longer     the unit to take instead, `speaker_day` or `day`; None: nothing speaks against the present one
+    """
+
+    customer: str
+    at: float
+    units: int
+    inflation: float
+    ratios: tuple[BlockRatio, ...]
+    longer: str | None
+
+
 class View(Record, frozen=True):
     """An immutable picture of the whole agent, swapped by assignment for the threads that serve it."""
 
@@ -485,6 +514,8 @@ class View(Record, frozen=True):
     gauges: dict[str, float] = {}
     budget: tuple[Account, ...] = ()
     """Each customer's."""
+    unit_fits: tuple[UnitFit, ...] = ()
+    """Each customer's, once there are enough units."""
     decides: bool = True
     """Whether slices and incidents are of this process; else it only reads and scores for one that decides."""
     config_sha256: str = ""

@@ -145,6 +145,8 @@ class UnitRow(msgspec.Struct, array_like=True, frozen=True):
     insertions: int
     words: int
     plain_words: int
+    speaker: str = ""
+    """The one speaker of the corrected utterances, whatever makes the unit; "" if there is none or more than one."""
 
     @property
     def errors(self) -> int:
@@ -384,6 +386,7 @@ class Units:
 
     def _rows(self, unit: OpenUnit, deadline: float) -> Iterator[UnitRow]:
         sums: dict[Labels, list[int]] = {}
+        speakers: dict[Labels, set[str]] = {}
         for labels, weight, number in unit.traffic():
             total = sums.setdefault(labels, [0] * 9)
             total[0] += number
@@ -396,9 +399,15 @@ class Units:
                 continue
             # Those that come after closing are counted when they come: the sum does not depend on which it was.
             self._count("versions_late", sum(version.reference_at > deadline for version in slot.versions))
-            _add(sums.setdefault(self._slicing.fold(seen.labels), [0] * 9), slot, deadline)
+            folded = self._slicing.fold(seen.labels)
+            _add(sums.setdefault(folded, [0] * 9), slot, deadline)
+            speakers.setdefault(folded, set()).add(seen.speaker)
         for labels, total in sums.items():
-            yield UnitRow(unit.ended_at, unit.identity, labels, unit.first_at, unit.person, *total)
+            speaker, *others = speakers.get(labels, {""})
+            of_unit = (unit.ended_at, unit.identity, labels, unit.first_at, unit.person)
+            seen_, traffic, scored, labelled, *errors, words, plain_words = total
+            counted = (seen_, traffic, scored, labelled, errors[0], errors[1], errors[2], words, plain_words)
+            yield UnitRow(*of_unit, *counted, "" if others else speaker)
 
     # ----------------------------------------------------------------------------------------------------- maturity
     def reference_delays(self, before: float, now: float) -> list[float]:

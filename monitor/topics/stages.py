@@ -31,7 +31,7 @@ from monitor.core.snapshot import MetricsSnapshot
 from monitor.decoders import decoder_for, mapping_name
 from monitor.ending import TooManyRejected
 from monitor.results import write_results
-from monitor.serving import Served, empty_snapshot, serve, tell
+from monitor.serving import Served, empty_snapshot, serve, tell, warn_of_units
 from monitor.topics.opening import KAFKA, Connections
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.roles import DecideRole, Members, RouteRole, ScoreRole
@@ -64,6 +64,7 @@ class Stages:
         self._settings = settings
         self._connect = connect
         self._log = log
+        self._warned: dict[str, float] = {}
         self._scorer = scorer
         self._core = pipeline_settings(settings)
         self._key = hash_key(settings)
@@ -182,7 +183,9 @@ class Stages:
     def _publish(self, publish: Callable[[MetricsSnapshot, bool], None]) -> None:
         """Show all roles. What a partition's state brings with it was shown before, by whoever had it."""
         shown = {worker.state.partition for worker in self._decided() if not worker.fresh}
-        publish(self.snapshot(), not shown <= self._shown)
+        snapshot = self.snapshot()
+        warn_of_units(self._log, snapshot.view, self._warned)
+        publish(snapshot, not shown <= self._shown)
         self._shown = shown
         self.is_ready = self.ready
 
@@ -255,6 +258,7 @@ class Stages:
                 **{f'held_items{{kind="{kind}"}}': float(count) for kind, count in held.items()},
             },
             budget=tuple(row for worker in deciders for row in worker.stage.customers.budgets()),
+            unit_fits=tuple(fit for worker in deciders for fit in worker.stage.customers.unit_fits()),
             decides=any(isinstance(role, DecideRole) for role in self.roles),
             config_sha256=self._settings.sha256,
         )

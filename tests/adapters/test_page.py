@@ -10,7 +10,17 @@ from msgspec.structs import replace
 
 from monitor.adapters.page import StatusPage, incidents_document, policy, slices_document
 from monitor.adapters.presentation import machine_time, standing_of, stylesheet
-from monitor.core.records import Changed, KindShares, ModelMoved, SliceRow, ValueMoved, Verdict, View
+from monitor.core.records import (
+    BlockRatio,
+    Changed,
+    KindShares,
+    ModelMoved,
+    SliceRow,
+    UnitFit,
+    ValueMoved,
+    Verdict,
+    View,
+)
 from tests.adapters.documents import checked
 from tests.adapters.views import BEGAN, DAY, NOW, transition, view
 
@@ -131,6 +141,15 @@ def test_what_changed_with_an_incident_is_beside_it() -> None:
         assert said in document, said
     (fields,) = json.loads(incidents_document(shown))["incidents"]
     assert fields["changed"]["since_low"] == machine_time(BEGAN) and fields["changed"]["moved"][0]["share_z"] == 5.0
+
+
+def test_units_that_are_too_short_are_said_beside_the_budget() -> None:
+    """The budget is a promise about independent units: where it does not hold, nobody may read it as if it did."""
+    block = BlockRatio(block="day", ratio=5.6, z=23.0, blocks=80)
+    fit = UnitFit(customer="northwind-health", at=NOW, units=900, inflation=3.0, ratios=(block,), longer="day")
+    said = words(view(unit_fits=(fit,)))
+    assert "units are too short: sums over a day vary 5.6 times" in said and "Set decide.unit" in said
+    assert "units are too short" not in words(view(unit_fits=(replace(fit, longer=None),)))
 
 
 def test_missing_corrections_are_told_by_group_and_age() -> None:
