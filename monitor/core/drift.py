@@ -23,6 +23,10 @@ from monitor.core.estimators import t_quantile
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean
 from monitor.core.records import Record, Slice
 
+WEIGHT_KEPT = 0.99
+"""Of the largest weight, with each unit: a rate of sampling that was much smaller is forgotten after some 200 units. At
+.9 the stake follows each unit's own weight, at .999 one rare utterance makes bets timid for a month."""
+
 
 class LearnSettings(Record, frozen=True):
     """When a slice knows itself well enough to bet.
@@ -48,6 +52,8 @@ class StratumSums(NamedTuple):
     stratum: str
     errors: int
     words: int
+    corrected: int = 0
+    """Words counted once; 0: not known, and then of the usual weight."""
 
 
 UnitSums = tuple[StratumSums, ...]
@@ -125,6 +131,7 @@ class Watch(msgspec.Struct):
     earned     the ledger's mark when the slice last took money; spent, spent_better: what it took, by direction
     reopened_at  when it last began to learn anew, if ever: what was learned before is not its level any more
     evidence   R against "not worse"; improvement: against "not better"
+    weight_max  the largest weight of a unit's words of late, by which stakes are limited
     """
 
     slice: Slice
@@ -139,6 +146,7 @@ class Watch(msgspec.Struct):
     improvement: Evidence = NO_EVIDENCE
     spent_better: float = 0.0
     reopened_at: float | None = None
+    weight_max: float = 0.0
 
     @property
     def depth(self) -> int:
@@ -159,6 +167,8 @@ class Watch(msgspec.Struct):
         learned = learn(units, settings)
         if learned is None:
             return False
+        for unit in units:
+            self._reach(unit)
         self.adopt(msgspec.structs.replace(learned, learned_from=self.learning_since, learned_until=now), now, ledger)
         return True
 
@@ -175,6 +185,15 @@ class Watch(msgspec.Struct):
         self.baseline = self.closed_at = None
         self.evidence = self.improvement = NO_EVIDENCE
 
+    def _reach(self, unit: UnitSums) -> float:
+        """How many times the unit's weight the largest of late is. Weights are known before errors."""
+        corrected = sum(part.corrected for part in unit)
+        if not corrected:
+            return 1.0
+        weight = sum(part.words for part in unit) / corrected
+        self.weight_max = max(weight, WEIGHT_KEPT * self.weight_max)
+        return self.weight_max / weight
+
     def bet(self, unit: UnitSums, ended_at: float, ledger: Ledger) -> tuple[Alarm, float] | None:
         """Bet on one closed unit: what it concluded and the evidence at that moment, or None."""
         assert self.baseline is not None
@@ -187,8 +206,11 @@ class Watch(msgspec.Struct):
         self.spent += money
         self.spent_better += money / BETTER_PART
         rho, scale = self.baseline.rho, self.baseline.scale
-        self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale)
-        self.improvement = bet_better(self.improvement, money / BETTER_PART, errors, expected, words, rho, scale)
+        reach = self._reach(unit)
+        self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale, reach)
+        self.improvement = bet_better(
+            self.improvement, money / BETTER_PART, errors, expected, words, rho, scale, reach=reach
+        )
         if (found := mean(self.evidence)) >= 1.0:
             self.evidence = NO_EVIDENCE
             return Alarm.WORSE, found

@@ -39,14 +39,19 @@ def mean(evidence: Evidence) -> float:
     return (evidence[0] + evidence[1] + evidence[2] + evidence[3]) / len(STAKES)
 
 
-def bet_worse(evidence: Evidence, money: float, errors: float, expected: float, rho: float, scale: float) -> Evidence:
+def bet_worse(
+    evidence: Evidence, money: float, errors: float, expected: float, rho: float, scale: float, reach: float = 1.0
+) -> Evidence:
     """Evidence against H0: E[errors | past] <= rho x expected, after one unit.
 
     money     put in before this unit, fixed before its errors are known
     expected  errors by the baseline, X > 0; scale: the baseline's mean X
+    reach     how many times larger X would be at the largest weight of late, >= 1: the stake must not depend on the
+              weight. Else utterances that are sampled rarely, and count much, are bet on with less than those that are
+              sampled often; where these are harder, a bet of nothing but chance grows rich.
     """
     gain = (errors - rho * expected) / scale
-    lambda_max = RUIN * scale / (rho * expected)
+    lambda_max = RUIN * scale / (rho * expected * reach)
     return _multiplied(evidence, money, gain, lambda_max, STAKES)
 
 
@@ -59,6 +64,7 @@ def bet_better(
     rho: float,
     scale: float,
     stakes: tuple[float, float, float, float] = STAKES,
+    reach: float = 1.0,
 ) -> Evidence:
     """Evidence against H0: E[errors | past] >= expected / rho, after one unit of this many words: the mirror image.
 
@@ -66,7 +72,7 @@ def bet_better(
     """
     gain = (expected / rho - errors) / scale
     loss_max = ERRORS_CAP * words - expected / rho
-    lambda_max = RUIN * scale / loss_max if loss_max > 0 else stakes[-1]
+    lambda_max = RUIN * scale / (loss_max * reach) if loss_max > 0 else stakes[-1]
     return _multiplied(evidence, money, gain, lambda_max, stakes)
 
 

@@ -115,7 +115,7 @@ class Watches:
         since = {slice_: self._watches[slice_].learning_since for slice_ in wanted}
         units: dict[Slice, list[UnitSums]] = {slice_: [] for slice_ in wanted}
         touched: dict[Labels, list[Slice]] = {}
-        open_: dict[Slice, tuple[str, dict[str, tuple[int, int]]]] = {}
+        open_: dict[Slice, tuple[str, dict[str, tuple[int, int, int]]]] = {}
         for row in rows:
             inside = touched.get(row.labels)
             if inside is None:
@@ -173,7 +173,7 @@ class Watches:
 
     def sums(self, unit: list[CellRow]) -> dict[Slice, UnitSums]:
         """The unit's sums by stratum in each watched slice that it touches."""
-        sums: dict[Slice, dict[str, tuple[int, int]]] = {}
+        sums: dict[Slice, dict[str, tuple[int, int, int]]] = {}
         for row in unit:
             stratum = self.stratum(row)
             for slice_ in self.slices(row):
@@ -238,12 +238,12 @@ def _order(watch: Watch) -> tuple[int, Slice]:
     return watch.depth, watch.slice
 
 
-def _add(parts: dict[str, tuple[int, int]], stratum: str, row: CellRow) -> None:
-    errors, words = parts.get(stratum, (0, 0))
-    parts[stratum] = (errors + row.errors, words + row.words)
+def _add(parts: dict[str, tuple[int, int, int]], stratum: str, row: CellRow) -> None:
+    errors, words, corrected = parts.get(stratum, (0, 0, 0))
+    parts[stratum] = (errors + row.errors, words + row.words, corrected + row.plain_words)
 
 
-def _by_stratum(parts: Mapping[str, tuple[int, int]]) -> UnitSums:
+def _by_stratum(parts: Mapping[str, tuple[int, int, int]]) -> UnitSums:
     return tuple(StratumSums(stratum, *parts[stratum]) for stratum in sorted(parts))
 
 
