@@ -61,9 +61,10 @@ def test_independent_sessions_are_left_alone(people: int | None) -> None:
     assert advice(150, people=people)[None] >= 147
 
 
-def test_a_roster_that_returns_for_days_asks_for_days() -> None:
-    """Four speakers for four days, then four others: 54 sessions a day are then about four, not 54."""
-    assert advice(20, people=4, roster_days=4, spread=0.4)[DAY_BLOCK] >= 19
+@pytest.mark.parametrize("roster_days", [1, 4])
+def test_a_roster_that_returns_for_days_asks_for_a_speaker_s_day(roster_days: int) -> None:
+    """Four speakers at a time: 54 sessions a day are then about four pieces of evidence, not 54."""
+    assert advice(20, people=4, roster_days=roster_days, spread=0.4)[SPEAKER_DAY] >= 19
 
 
 def test_a_roster_is_seen_without_speakers_as_well() -> None:
@@ -72,9 +73,12 @@ def test_a_roster_is_seen_without_speakers_as_well() -> None:
     assert sum(fit is not None and fit.longer == DAY_BLOCK for fit in found) >= 19
 
 
-def test_the_same_few_speakers_every_day_ask_for_a_speaker_s_day() -> None:
-    """Their mix makes days alike: a longer unit than a speaker's day would only cost delay."""
-    assert advice(20, people=20, spread=0.4)[SPEAKER_DAY] >= 19
+@pytest.mark.parametrize(("people", "spread"), [(8, 0.4), (100, 0.3)])
+def test_the_same_speakers_every_day_are_left_alone_and_told_as_a_ratio(people: int, spread: float) -> None:
+    """Their mix makes days alike and the budget is kept (docs/units.md): a longer unit would only cost delay."""
+    assert advice(50, people=people, spread=spread)[None] >= 49
+    fit = judged(*sessions(1, people=people, spread=spread))
+    assert fit is not None and {block.block: block.ratio for block in fit.ratios}["speaker"] > 3
 
 
 def test_what_an_incident_explains_is_no_roster() -> None:
@@ -108,7 +112,7 @@ def test_a_decider_knows_the_speakers_of_declared_sessions_and_still_does_after_
     feed(first, made)
     fit = first.unit_fit()
     assert fit is not None and {block.block for block in fit.ratios} >= {"speaker_day", "day"}
-    assert fit.longer is not None and min(block.ratio for block in fit.ratios) > 2
+    assert fit.longer == SPEAKER_DAY and min(block.ratio for block in fit.ratios) > 2
     save(first, documents)
     again = decider()
     for (table, name), value in documents.items():
@@ -121,7 +125,7 @@ def test_the_advice_says_how_much_and_what_to_set() -> None:
     fit = judged(*sessions(1, people=4, roster_days=4, spread=0.4))
     assert fit is not None
     said = unit_advice(fit)
-    assert said is not None and "times as much" in said and "decide.unit" in said
+    assert said is not None and "times as much" in said and "decide.unit" in said and "speaker" in said
     assert judged(*sessions(1, units=50)) is None
 
 
