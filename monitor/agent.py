@@ -89,7 +89,7 @@ class Agent:
         durable. `on_publish` is told each picture, and whether it is the first that a restored state gives.
         """
         self.settings = settings
-        self.pipeline = build_pipeline(settings, store, scorer)
+        self.pipeline = build_pipeline(settings, store, scorer, folder)
         self.snapshot = empty_snapshot(settings)
         self._source = source
         self._clock = clock

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from monitor.adapters.claims_file import verified_claims
 from monitor.adapters.jsonl import (
     GrowingDirectory,
     InputUnreadable,
@@ -45,13 +46,17 @@ def build_scorer(settings: Settings) -> Scorer:
     )
 
 
-def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer) -> Pipeline:
-    """The core as configured."""
-    return Pipeline(pipeline_settings(settings), table, scorer, hash_key(settings))
+def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer, folder: Path | None = None) -> Pipeline:
+    """The core as configured; `folder`: where its claims are, else beside the configured state."""
+    return Pipeline(pipeline_settings(settings, folder), table, scorer, hash_key(settings))
 
 
-def pipeline_settings(settings: Settings) -> PipelineSettings:
-    """What of the configuration the core needs to know. Raises ConfigError if `decide.baselines` does not fit it."""
+def pipeline_settings(settings: Settings, folder: Path | None = None) -> PipelineSettings:
+    """What of the configuration, and of the claims in `folder` (else the state's), the core needs to know.
+
+    Raises ConfigError if `decide.baselines` does not fit it, StateRefused if the claims do not.
+    """
+    standing = verified_claims(folder or Path(settings.state.path), settings.slices.names)
     sampling, labels = settings.sampling, settings.labels
     offered = {} if settings.decide.baselines is None else read_offered(Path(settings.decide.baselines), settings)
     return PipelineSettings(
@@ -63,8 +68,10 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
             strata=sampling.strata,
             pending_max=settings.state.pending_max,
         ),
-        decide=_decide_settings(settings, settings.decide, offered),
-        decide_of={name: _decide_settings(settings, own, offered) for name, own in settings.customers.items()},
+        decide=_decide_settings(settings, settings.decide, offered, standing),
+        decide_of={
+            name: _decide_settings(settings, own, offered, standing) for name, own in settings.customers.items()
+        },
         tenants=frozenset(settings.tenants.allow),
         ttl_seconds=labels.ttl_seconds,
         lateness_seconds=labels.lateness_seconds,
@@ -74,7 +81,12 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
     )
 
 
-def _decide_settings(settings: Settings, decide: DecisionSettings, offered: Mapping[str, Offered]) -> DecideSettings:
+def _decide_settings(
+    settings: Settings,
+    decide: DecisionSettings,
+    offered: Mapping[str, Offered],
+    standing: Mapping[str, tuple[tuple[str, str], ...]],
+) -> DecideSettings:
     """What a decider is told: everybody's, or one customer's own."""
     return DecideSettings(
         page_budget=decide.page_budget,
@@ -84,6 +96,7 @@ def _decide_settings(settings: Settings, decide: DecisionSettings, offered: Mapp
         margin=decide.margin,
         maturity_seconds=settings.labels.maturity_seconds,
         offered=offered,
+        standing=standing,
     )
 
 

@@ -19,7 +19,7 @@ def read_customers(settings: Settings, folder: Path | None = None) -> Customers:
 
     Raises StateRefused if there is nothing to read, or if other settings made it.
     """
-    core = pipeline_settings(settings)
+    core = pipeline_settings(settings, folder)
     customers = Customers(core.slices, core.decide, Counters(), core.decide_of)
     for table, key, value in read_decisions(folder or Path(settings.state.path), state_fingerprint(settings)):
         if is_of_decide(table):

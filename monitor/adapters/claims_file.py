@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import msgspec
 
 from monitor.adapters.files import write_atomically
 from monitor.adapters.store_files import StateRefused
-from monitor.core.claims import Claim
+from monitor.core.claims import Claim, ClaimVerdict
+from monitor.core.predicates import PredicateError, parse
 
 FILE = "claims.json"
 LOCK = "claims.lock"
@@ -37,6 +38,19 @@ def read_claims(folder: Path) -> list[Claim]:
         return []
     except msgspec.MsgspecError:
         raise StateRefused(f"{path}: damaged, or of another version; restore a backup: it is evidence") from None
+
+
+def verified_claims(folder: Path, names: Sequence[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """(id, predicate) of each customer's verified claims. Raises StateRefused, also for attributes that are no more."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for claim in read_claims(folder):
+        if claim.verdict == ClaimVerdict.VERIFIED:
+            try:
+                parse(claim.where, names)
+            except PredicateError as error:
+                raise StateRefused(f"{folder / FILE}: claim {claim.id} does not fit `slices`: {error}") from None
+            found[claim.customer] = (*found.get(claim.customer, ()), (claim.id, claim.where))
+    return found
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from monitor.core.records import OTHER, Account, Missing, Observation, SliceRow,
 from monitor.core.sampling import need_for_labels
 from monitor.core.slicing import SliceSettings, Slicing
 from monitor.core.snapshot import SliceMoments
-from monitor.core.tracking import Tracker, slice_row
+from monitor.core.tracking import Tracker, claimed_totals, slice_row
 
 HOUR = 3600.0
 HELD = frozenset({"slots", "open_units", "cells", "watches"})
@@ -179,6 +179,8 @@ class Customers:
             customer = self._customers[name]
             for slice_, totals in customer.tracker.rows():
                 yield slice_row(name, slice_, totals, customer.decider.standing(slice_))
+            for sums in customer.decider.claimed():
+                yield slice_row(name, sums.slice, claimed_totals(sums), customer.decider.standing(sums.slice))
 
     def budgets(self) -> list[Account]:
         """Each customer's account."""

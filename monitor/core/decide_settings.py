@@ -27,6 +27,7 @@ class DecideSettings(Record, frozen=True):
                       the memory for a past that no longer describes the traffic
     cells_max         labelled rows remembered (about 300 bytes each); traffic_max: rows for coverage
     offered           customer -> baselines learned elsewhere
+    standing          customer -> verified claims, each (id, predicate): slices like those that are declared
     """
 
     page_budget: float = 1.0
@@ -44,3 +45,4 @@ class DecideSettings(Record, frozen=True):
     page_on_gap: bool = False
     detectors: tuple[str, ...] = (PAGE_BUDGET,)
     calibrations: tuple[Calibration, ...] = ()
+    standing: Mapping[str, tuple[tuple[str, str], ...]] = {}

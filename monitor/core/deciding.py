@@ -55,6 +55,7 @@ from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.slots import Seen, seen_of
 from monitor.core.snapshot import SliceMoments as SliceMoments
+from monitor.core.standing_claims import ClaimedSums, StandingClaims
 from monitor.core.standing_gaps import gap_dimensions
 from monitor.core.standings import Gap, Standings, slice_standing, standings
 from monitor.core.telling import Desk
@@ -87,7 +88,8 @@ class Decider:
         self._units = Units(settings.units, slicing)
         self._cells: Log[CellRow] = Log("cells", CellRow, settings.cells_max)
         self._traffic: Log[TrafficRow] = Log("traffic", TrafficRow, settings.traffic_max)
-        self._watches = Watches(slicing, settings.learn)
+        self._claims = StandingClaims(slicing.names, settings.standing.get(customer, ()))
+        self._watches = Watches(slicing, settings.learn, self._claims)
         self._imports = Imports(settings.offered.get(customer))
         self._slices = SliceTable(slicing)
         self._desk = Desk(customer)
@@ -452,6 +454,10 @@ class Decider:
         """Labelled rows of closed units, oldest first: for tools that look further than a decider does."""
         return list(self._cells)
 
+    def claimed(self) -> list[ClaimedSums]:
+        """Slices of verified claims, over the closed units that are remembered."""
+        return self._claims.sums(self._scene(self._clock.looked_at or 0.0).cells)
+
     def worse(self, rate: float) -> WorseList:
         """Slices that are surely worse, at this false discovery rate."""
         if self.closed_until is None:
@@ -516,6 +522,7 @@ class Decider:
 
     def _standings_at(self, scene: Scene) -> Standings:
         names = [name for name in gap_dimensions(self._slicing.sliced) if (name,) in scene.axes]
+        names += self._claims.dimensions
         parts = (self._settings.gaps, self._settings.margin, self._slicing.settings.demographics)
         return standings(scene.cells, scene.axes, scene.now, names, scene.strata, *parts)
 
@@ -527,11 +534,11 @@ class Decider:
         cells = (
             made[2].cells
             if made is not None and made[0] == self._cells.version
-            else to_cells(list(self._cells), self._slicing.names)
+            else self._claims.with_columns(to_cells(list(self._cells), self._slicing.names))
         )
         scene = Scene(
             cells,
-            self._watches.active_axes(self._axes),
+            [*self._watches.active_axes(self._axes), *self._claims.axes],
             self._slicing.settings.strata,
             closed_at,
             self._clock.few,

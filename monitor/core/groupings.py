@@ -25,6 +25,8 @@ WHOLE_DAYS = np.array(WINDOWS) >= 1.0
 SHORT_TOLLS = np.where(WHOLE_DAYS, 0.0, 2.0)
 """Nats that a shorter window must be better by: as much as a slice that takes over a name. At half, an hour's mix names
 the incident; at double, a fault that hits everybody is told as one of its parts until a day is over."""
+CLAIM_PREFIX = "claim-"
+"""Of the dimensions that are verified claims: who is outside of one is no slice."""
 BINS = len(WINDOWS) + 1
 """Disjoint age bins: younger than each window, and the past before all of them. Bins 0..j together are window j."""
 
@@ -67,7 +69,7 @@ def _grouping(names: tuple[str, ...], coded: list[tuple[list[str], IntArray]], n
     inside = np.ones(n, np.bool_)
     for values, numbers in coded:
         code = code * len(values) + numbers
-        if len(names) > 1:
+        if len(names) > 1 or names[0].startswith(CLAIM_PREFIX):
             inside &= np.array([value not in (UNKNOWN, OTHER) for value in values])[numbers]
     present, position = np.unique(code[inside], return_inverse=True)
     result = np.full(n, -1, np.int64)

@@ -15,6 +15,7 @@ from monitor.core.changes import Change
 from monitor.core.estimators import Moments, weight_of
 from monitor.core.records import Counts, Observation, Outcome, Slice, SliceRow, SliceStanding, Source
 from monitor.core.slicing import Slicing, slice_name
+from monitor.core.standing_claims import ClaimedSums
 
 CLUSTERS_MAX = 200_000
 """Sessions and speakers whose sums stay open, for each customer (about 100 MB). One that was closed and returns counts
@@ -255,6 +256,20 @@ def slice_row(customer: str, slice_: Slice, totals: SliceTotals, standing: Slice
         last_reference_at=totals.last_reference_at,
         missing=totals.missing,
         missing_by_age=totals.cohorts.missing_by_age(),
+    )
+
+
+def claimed_totals(sums: ClaimedSums) -> SliceTotals:
+    """A verified claim's slice as totals: of its corrected utterances in the closed units that are kept."""
+    return SliceTotals(
+        slice=sums.slice,
+        transcripts=sums.utterances,
+        pairs=sums.utterances,
+        hits=max(sums.words - sums.substitutions - sums.deletions, 0),
+        substitutions=sums.substitutions,
+        deletions=sums.deletions,
+        insertions=sums.insertions,
+        moments=sums.moments,
     )
 
 

@@ -19,6 +19,7 @@ from monitor.core.closed_units import CellRow
 from monitor.core.drift import Alarm, LearnSettings, StratumSums, UnitSums, Watch
 from monitor.core.records import OTHER, Labels, Slice
 from monitor.core.slicing import Slicing, slice_name
+from monitor.core.standing_claims import StandingClaims
 
 PLACES_MAX = 10_000
 """Combinations of labels whose slices are remembered (about 1 kB each): at half, traffic of 5,000 slices has more of
@@ -37,8 +38,9 @@ class Found(NamedTuple):
 class Watches:
     """The watched slices of one customer."""
 
-    def __init__(self, slicing: Slicing, settings: LearnSettings) -> None:
+    def __init__(self, slicing: Slicing, settings: LearnSettings, claims: StandingClaims | None = None) -> None:
         self._slicing = slicing
+        self._claims = claims or StandingClaims(slicing.names, ())
         self._settings = settings
         self._watches: dict[Slice, Watch] = {}
         self._values: dict[str, str] = {}
@@ -55,7 +57,7 @@ class Watches:
 
     def meaning(self, slice_: Slice) -> Slice:
         """The slice without dimensions that have had one value only."""
-        return tuple(pair for pair in slice_ if pair[0] in self._active)
+        return tuple(pair for pair in slice_ if pair[0] in self._active or pair[0] in self._claims.dimensions)
 
     def __iter__(self) -> Iterator[Watch]:
         return iter(sorted(self._watches.values(), key=_order))
@@ -201,6 +203,7 @@ class Watches:
                 for slice_ in self._slicing.slices_of(labels)
                 if all(name in self._active and (len(slice_) < 2 or value != OTHER) for name, value in slice_)
             )
+            watched += self._claims.slices_of(labels)
             place = ("\x1f".join(self._slicing.strata_key(labels)), watched)
             if len(self._places) < PLACES_MAX:
                 self._places[labels] = place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from pathlib import Path
@@ -57,6 +58,10 @@ def test_a_claim_is_verified_on_what_came_after_it(tmp_path: Path, capsys: pytes
     listed = capsys.readouterr().out
     assert "c1 acme: accent=yoruba is 30 points worse: verified: surely more than 15 points" in listed
     assert "c2" not in listed
+    assert execute(write(tmp_path, 24)) == 0  # from now on it is a slice like others
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    own = next(row for row in rows if row["slice"] == "claim-c1=accent%3Dyoruba")
+    assert 0.3 < float(own["wer"]) < 0.5 and own["verdict"] == "disparity"
 
 
 def test_a_claim_of_nothing_is_not_supported(tmp_path: Path) -> None:
