@@ -29,6 +29,7 @@ from monitor.core.drift import Baseline
 from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.imported import Offered
 from monitor.core.normalization import identity_of
+from monitor.core.parent_strata import SEPARATOR, Parents
 from monitor.core.records import OTHER
 from monitor.core.slicing import slice_name, slice_named
 from monitor.settings_source import Problem
@@ -38,8 +39,6 @@ FILE = "baselines.json"
 """What `wervane baseline import` leaves in the state folder."""
 BYTES_MAX = 64 << 20
 """A slice takes some 100 bytes for each of its strata: room for 5,000 slices of a hundred strata each."""
-SEPARATOR = "\x1f"
-"""Between the values of a stratum's key (`core/watching.py`)."""
 
 
 class Stratum(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,6 +57,8 @@ class SliceBaseline(msgspec.Struct, forbid_unknown_fields=True):
     learned_until: float
     version: str = ""
     closed_at: float | None = None
+    parents: list[dict[str, tuple[float, float]]] | None = None
+    """For each dimension of the stratum: value -> (level, its relative variance); where labels were sparse."""
     learned: str = ""
     """The same two instants for people."""
 
@@ -132,6 +133,7 @@ def _exported(name: str, baseline: Baseline, closed_at: float) -> SliceBaseline:
         baseline,
         rates={key: rate for key, rate in sorted(baseline.rates.items()) if OTHER not in key.split(SEPARATOR)},
         learned_until=baseline.learned_until or closed_at,
+        parents=None if baseline.parents is None else Parents(tuple(map(_without_folded, baseline.parents.levels))),
     )
     return SliceBaseline(
         slice=name,
@@ -142,8 +144,13 @@ def _exported(name: str, baseline: Baseline, closed_at: float) -> SliceBaseline:
         learned_until=kept.learned_until,
         version=kept.version,
         closed_at=closed_at,
+        parents=None if kept.parents is None else list(kept.parents.levels),
         learned=f"{instant(kept.learned_from)} to {instant(kept.learned_until)}",
     )
+
+
+def _without_folded(levels: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    return {value: level for value, level in sorted(levels.items()) if value != OTHER}
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -242,7 +249,12 @@ def _slice_problems(entry: SliceBaseline, where: str, here: Series) -> Iterator[
         yield Problem(path=f"{where}.scale", got=f"{entry.scale}", want="a number of errors above 0, e.g. 1.3")
     if not (0.0 <= entry.learned_from <= entry.learned_until < 253_402_300_800.0):
         yield Problem(path=f"{where}.learned_until", got="no instant", want="seconds since 1970 after learned_from")
-    if any(len(one.stratum) != len(here.strata) for one in entry.strata) or not entry.strata:
+    parents = entry.parents or []
+    if any(not (0.0 < level <= 1e3 and 0.0 <= off <= 1e6) for known in parents for level, off in known.values()):
+        yield Problem(path=f"{where}.parents", got="a level outside", want="[level above 0, variance]")
+    elif entry.parents is not None and len(parents) != len(here.strata):
+        yield Problem(path=f"{where}.parents", got=f"{len(parents)} dimensions", want=f"one of each: {here.strata}")
+    elif any(len(one.stratum) != len(here.strata) for one in entry.strata) or not (entry.strata or parents):
         want = f"values of {', '.join(here.strata)}"
         yield Problem(path=f"{where}.strata", got="another number of values", want=want)
     elif any(not 0.0 < one.rate <= ERRORS_CAP for one in entry.strata):
@@ -259,6 +271,7 @@ def _baseline(entry: SliceBaseline) -> Baseline:
         scale=entry.scale * WEIGHT_ONE,
         learned_from=entry.learned_from,
         learned_until=entry.learned_until,
+        parents=None if entry.parents is None else Parents(tuple(entry.parents)),
     )
 
 

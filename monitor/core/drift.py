@@ -4,14 +4,14 @@ Intuition. Every stratum (accent x deployment x ...) has its own error rate. A s
 unit's strata cost while it learned; a change of mix then moves the expectation with the errors. What remains is drift.
 Guarantee. See `evidence`: expected false alarms stay within the money, but for the 5 % of slices whose rho is too low.
 Not covered. A slice that never has the units to close a baseline (`learning`); a fault older than the baseline (that
-is a standing gap); strata never seen while learning: they give no evidence, since new accents arriving are mix.
+is a standing gap); values never seen while learning: they give no evidence, since new accents arriving are mix.
 Source. Shin, Ramdas, Rinaldo 2022; rho is a one-sided t bound on the baseline's own cluster-robust error.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
@@ -21,6 +21,7 @@ import msgspec
 from monitor.core.budget import BETTER_PART, DAY, Ledger
 from monitor.core.estimators import t_quantile
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean
+from monitor.core.parent_strata import Cell, Parents, fit
 from monitor.core.records import Record, Slice
 
 WEIGHT_KEPT = 0.99
@@ -35,6 +36,8 @@ class LearnSettings(Record, frozen=True):
     learn_units     and this many units: the error of a spread from 30 is 13 %, from half as many 19 %
     patience        at twice learn_seconds, this many units suffice; with fewer the slice stays silent, not wrong
     stratum_units   a stratum's rate needs this many units: at half, rates are one session's mood
+    learned_share_min  below this share of units in learned strata the others are guessed from their dimensions: where
+                    more are learned, a guess costs more power (its caution) than it adds
     tolerance       smallest relative change worth a page
     """
 
@@ -44,6 +47,7 @@ class LearnSettings(Record, frozen=True):
     learn_units_min: int = 12
     stratum_units_min: int = 8
     tolerance: float = 0.10
+    learned_share_min: float = 0.5
 
 
 class StratumSums(NamedTuple):
@@ -69,11 +73,14 @@ class Baseline(msgspec.Struct, frozen=True):
     learned_from: float = 0.0
     """Event time of learning, from this to `learned_until`; 0 in baselines that an earlier version closed."""
     learned_until: float = 0.0
+    parents: Parents | None = None
+    """Where labels are sparse: what strata without a rate of their own cost."""
 
     @property
     def version(self) -> str:
         """Names the content, and is the same wherever it is computed; a baseline never moves under its version."""
-        content = (sorted(self.rates.items()), self.rho, self.scale, self.learned_from, self.learned_until)
+        levels = None if self.parents is None else [sorted(known.items()) for known in self.parents.levels]
+        content = (sorted(self.rates.items()), self.rho, self.scale, self.learned_from, self.learned_until, levels)
         return blake2b(msgspec.msgpack.encode(content), digest_size=6).hexdigest()
 
     def expectation(self, unit: UnitSums) -> tuple[float, float, float]:
@@ -81,6 +88,8 @@ class Baseline(msgspec.Struct, frozen=True):
         expected = errors = words = 0.0
         for part in unit:
             rate = self.rates.get(part.stratum)
+            if rate is None and self.parents is not None:
+                rate = self.parents.rate(part.stratum)
             if rate is not None:
                 expected += rate * part.words
                 errors += part.errors
@@ -97,22 +106,23 @@ class Alarm(StrEnum):
 
 def learn(units: Sequence[UnitSums], settings: LearnSettings) -> Baseline | None:
     """The baseline of these units, in order; None while too few of them lie in strata with a rate."""
-    errors: dict[str, int] = {}
-    words: dict[str, int] = {}
-    count: dict[str, int] = {}
+    cells: dict[str, Cell] = {}
     for unit in units:
         for part in unit:
-            errors[part.stratum] = errors.get(part.stratum, 0) + part.errors
-            words[part.stratum] = words.get(part.stratum, 0) + part.words
-            count[part.stratum] = count.get(part.stratum, 0) + 1
+            cell = cells.get(part.stratum)
+            if cell is None:
+                cell = cells[part.stratum] = Cell(0, 0, 0)
+            cell.errors += part.errors
+            cell.words += part.words
+            cell.units += 1
     # A slice inside one stratum needs no comparison between strata: its own units are enough.
-    needed = settings.stratum_units_min if len(count) > 1 else 1
+    needed = settings.stratum_units_min if len(cells) > 1 else 1
     rates = {
-        stratum: errors[stratum] / words[stratum]
-        for stratum in sorted(count)
-        if count[stratum] >= needed and errors[stratum] > 0
+        stratum: cell.errors / cell.words
+        for stratum, cell in sorted(cells.items())
+        if cell.units >= needed and cell.errors > 0
     }
-    draft = Baseline(rates, 1.0, 1.0)
+    draft = Baseline(rates, 1.0, 1.0, parents=_parents(units, cells, rates, settings))
     expectations = [found for found in map(draft.expectation, units) if found[0] > 0]
     m = len(expectations)
     if m < settings.learn_units_min:
@@ -121,7 +131,23 @@ def learn(units: Sequence[UnitSums], settings: LearnSettings) -> Baseline | None
     squares = sum((seen - expected) ** 2 for expected, seen, _ in expectations)
     error = math.sqrt(squares * m / (m - 1)) / total
     rho = max(1.0 + settings.tolerance, 1.0 + t_quantile(0.95, m - 1) * error)
-    return Baseline(rates, rho, total / m)
+    return msgspec.structs.replace(draft, rho=rho, scale=total / m)
+
+
+def _parents(
+    units: Sequence[UnitSums], cells: Mapping[str, Cell], rates: Mapping[str, float], settings: LearnSettings
+) -> Parents | None:
+    """What small strata cost, if so few units lie in learned ones that the slice would see next to nothing."""
+    of_own = sum(cells[stratum].units for stratum in rates)
+    if of_own >= settings.learned_share_min * sum(cell.units for cell in cells.values()):
+        return None
+    guess = fit(cells, 0.0)
+    if guess is None:
+        return None
+    # How far units are from the guess itself is how uncertain the levels are.
+    found = [found for found in map(Baseline({}, 1.0, 1.0, parents=guess).expectation, units) if found[0] > 0]
+    total = sum(expected for expected, _, _ in found)
+    return fit(cells, sum((seen - expected) ** 2 for expected, seen, _ in found) / total) if total else None
 
 
 class Watch(msgspec.Struct):
