@@ -43,7 +43,7 @@ from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
 from monitor.ending import TooManyRejected
 from monitor.rotation import Rotation
-from monitor.serving import empty_snapshot, tell, warn_of_units
+from monitor.serving import empty_snapshot, tell, tell_series, warn_of_units
 from monitor.topics.whole_input import TopicInput
 
 LINES_AT_ONCE = 500
@@ -302,6 +302,7 @@ class Agent:
             self._on_behind(self.snapshot)
             return
         reached, held = pipeline.bounds()
+        before = self.snapshot.view
         self.snapshot = MetricsSnapshot(
             view=View(
                 at=pipeline.watermark or 0.0,
@@ -323,11 +324,14 @@ class Agent:
                 },
                 budget=tuple(pipeline.budgets()),
                 unit_fits=tuple(pipeline.unit_fits()),
+                series=tuple(pipeline.series()),
                 config_sha256=self.settings.sha256,
             ),
             moments=tuple(pipeline.moments()),
         )
         warn_of_units(self._log, self.snapshot.view, self._warned)
+        if not self._restored:
+            tell_series(self._log, before, self.snapshot.view)
         self._on_publish(self.snapshot, self._restored)
         self._restored = False
 

@@ -93,6 +93,14 @@ def warn_of_units(log: FilteringBoundLogger, view: View, warned: dict[str, float
             log.warning("unit_too_short", customer=fit.customer, reason=fit.longer, summary=unit_advice(fit))
 
 
+def tell_series(log: FilteringBoundLogger, before: View, after: View) -> None:
+    """Say that another model makes a customer's transcripts now: its baselines stay, so that a worse one pages."""
+    known = {one.customer for one in before.series}
+    for one in after.series:
+        if one not in before.series and one.customer in known:
+            log.info("baseline_series", customer=one.customer, model=one.model, at=one.since)
+
+
 def tell(log: FilteringBoundLogger, transitions: Sequence[Transition]) -> None:
     """Say in the log what was decided."""
     for transition in transitions:

@@ -66,7 +66,9 @@ def _left(path: Path, fingerprint: str) -> list[Document]:
     except (zstandard.ZstdError, msgspec.MsgspecError):
         raise StateRefused(f"{path}: damaged, or of another version; replay again") from None
     if left.fingerprint != fingerprint:
-        raise StateRefused(f"{path} was made under other settings (hash key, dimensions); give their file by --config")
+        raise StateRefused(
+            f"{path} was made under other settings (hash key, dimensions, unit, scoring); give their file by --config"
+        )
     return left.documents
 
 

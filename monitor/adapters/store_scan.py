@@ -236,8 +236,9 @@ def _read_meta(connection: sqlite3.Connection) -> Meta:
 def _check_fingerprint(path: Path, meta: Meta, fingerprint: str) -> None:
     if meta.fingerprint != fingerprint:
         raise StateRefused(
-            f"state {path} was made under other settings that cannot change under it (hash key, dimensions); "
-            f"restore those settings, or move {path.parent} away to start from the inputs' beginning"
+            f"state {path} was made under other settings that cannot change under it (hash key, dimensions, "
+            f"unit, scoring); restore those settings, or move {path.parent} away to start a new series from the "
+            "inputs' beginning (baselines exported under another scoring are refused, too)"
         )
 
 

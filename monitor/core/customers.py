@@ -13,7 +13,7 @@ from monitor.core.changes import Change
 from monitor.core.counters import Counters
 from monitor.core.deciding import Decider, DecideSettings
 from monitor.core.pairing import Emission
-from monitor.core.records import OTHER, Account, Missing, Observation, SliceRow, Transition, UnitFit
+from monitor.core.records import OTHER, Account, Missing, ModelSeries, Observation, SliceRow, Transition, UnitFit
 from monitor.core.sampling import need_for_labels
 from monitor.core.slicing import SliceSettings, Slicing
 from monitor.core.snapshot import SliceMoments
@@ -189,6 +189,10 @@ class Customers:
     def unit_fits(self) -> list[UnitFit]:
         """Of each customer with enough units."""
         return [fit for _, decider in self.deciders() if (fit := decider.unit_fit()) is not None]
+
+    def series(self) -> list[ModelSeries]:
+        """Each customer's."""
+        return [one for _, decider in self.deciders() for one in decider.series()]
 
     def moments(self) -> list[SliceMoments]:
         """Mergeable sums of closed units, for the counters of each slice."""

@@ -35,6 +35,7 @@ from monitor.core.gap_pages import GapPages
 from monitor.core.imported import Imports
 from monitor.core.incidents import Incident, State
 from monitor.core.maturity import CANDIDATES, find_maturity
+from monitor.core.model_series import SeriesBook
 from monitor.core.model_shares import ModelShares
 from monitor.core.plans import Remembered
 from monitor.core.records import (
@@ -42,6 +43,7 @@ from monitor.core.records import (
     Account,
     Direction,
     IncidentKind,
+    ModelSeries,
     Observation,
     Outcome,
     Slice,
@@ -105,6 +107,7 @@ class Decider:
             maturity=settings.maturity_seconds,
         )
         self._models = ModelShares()
+        self._series = SeriesBook(customer)
         self._clock_dirty = False
         self._paid: set[str] = set()
         """Calibrated detectors whose share of the hour that is looked at was there."""
@@ -173,6 +176,8 @@ class Decider:
             clock.maturity = self._imports.maturity or found
             self._units.maturity = clock.maturity
         daily = now % DAY == 0.0
+        if daily:
+            self._series.look(self._models, now)
         if clock.maturity is not None:
             told += self._close(now, clock.maturity)
             if daily:
@@ -437,6 +442,10 @@ class Decider:
         closed = [(watch.slice, watch.baseline, watch.closed_at or 0.0) for watch in self._watches if watch.baseline]
         return self._clock.maturity, closed
 
+    def series(self) -> tuple[ModelSeries, ...]:
+        """Since when which model made nearly all transcripts."""
+        return self._series.series
+
     def account(self) -> Account:
         """The same by slice and direction."""
         return account_of(self._customer, self._clock.ledger, self._watches)
@@ -555,6 +564,7 @@ class Decider:
             *self._cells.changes(),
             *self._traffic.changes(),
             *self._models.changes(),
+            *self._series.changes(),
             *self._watches.changes(),
             *self._imports.changes(),
             *self._gap_bets.changes(),
@@ -582,6 +592,8 @@ class Decider:
                 self._models.restore(key, value)
             case "watches" | "dimensions":
                 self._watches.restore(table, value)
+            case "series":
+                self._series.restore(value)
             case "imported":
                 self._imports.restore(value)
             case "gap_groups" | "gap_strata":

@@ -82,6 +82,11 @@ class ModelShares:
         found.sort(key=lambda model: (model.share_before - model.share_after, model.model))
         return Models(bool(found), tuple(found))
 
+    def of_hours(self, until: float, hours: int) -> dict[str, int]:
+        """Transcripts by label in the hours that ended by then."""
+        last = int(until // HOUR)
+        return self._sum(hour for hour in range(last - hours, last) if hour in self._hours)
+
     def _sum(self, hours: Iterable[int]) -> dict[str, int]:
         total: dict[str, int] = {}
         for hour in hours:

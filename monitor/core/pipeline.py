@@ -27,6 +27,7 @@ from monitor.core.records import (
     Account,
     Kind,
     Mark,
+    ModelSeries,
     Reason,
     Record,
     Rejected,
@@ -217,6 +218,10 @@ class Pipeline:
     def unit_fits(self) -> list[UnitFit]:
         """Whether each customer's units are long enough."""
         return self._customers.unit_fits()
+
+    def series(self) -> list[ModelSeries]:
+        """Each customer's."""
+        return self._customers.series()
 
     def moments(self) -> list[SliceMoments]:
         """Mergeable sums of closed units, for the counters of each slice."""

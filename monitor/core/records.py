@@ -499,6 +499,14 @@ class UnitFit(Record, frozen=True):
     longer: str | None
 
 
+class ModelSeries(Record, frozen=True):
+    """From `since` (event time) on, nearly all transcripts of a customer came from this model."""
+
+    customer: str
+    model: str
+    since: float
+
+
 class View(Record, frozen=True):
     """An immutable picture of the whole agent, swapped by assignment for the threads that serve it."""
 
@@ -516,6 +524,8 @@ class View(Record, frozen=True):
     """Each customer's."""
     unit_fits: tuple[UnitFit, ...] = ()
     """Each customer's, once there are enough units."""
+    series: tuple[ModelSeries, ...] = ()
+    """Each customer's, oldest first."""
     decides: bool = True
     """Whether slices and incidents are of this process; else it only reads and scores for one that decides."""
     config_sha256: str = ""

@@ -31,7 +31,7 @@ from monitor.core.snapshot import MetricsSnapshot
 from monitor.decoders import decoder_for, mapping_name
 from monitor.ending import TooManyRejected
 from monitor.results import write_results
-from monitor.serving import Served, empty_snapshot, serve, tell, warn_of_units
+from monitor.serving import Served, empty_snapshot, serve, tell, tell_series, warn_of_units
 from monitor.topics.opening import KAFKA, Connections
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.roles import DecideRole, Members, RouteRole, ScoreRole
@@ -79,6 +79,7 @@ class Stages:
         """As of the last picture: HTTP threads ask."""
         self._foreign_told = False
         self._shown: set[Partition] = set()
+        self._view = empty_snapshot(settings).view
         self.roles: list[Role] = []
         names = settings.kafka.topics
         self._producer: LogProducer = connect.producer(settings)
@@ -183,10 +184,12 @@ class Stages:
     def _publish(self, publish: Callable[[MetricsSnapshot, bool], None]) -> None:
         """Show all roles. What a partition's state brings with it was shown before, by whoever had it."""
         shown = {worker.state.partition for worker in self._decided() if not worker.fresh}
-        snapshot = self.snapshot()
+        snapshot, restored = self.snapshot(), not shown <= self._shown
         warn_of_units(self._log, snapshot.view, self._warned)
-        publish(snapshot, not shown <= self._shown)
-        self._shown = shown
+        if not restored:
+            tell_series(self._log, self._view, snapshot.view)
+        publish(snapshot, restored)
+        self._shown, self._view = shown, snapshot.view
         self.is_ready = self.ready
 
     def _step(self, wait_seconds: float) -> bool:
@@ -259,6 +262,7 @@ class Stages:
             },
             budget=tuple(row for worker in deciders for row in worker.stage.customers.budgets()),
             unit_fits=tuple(fit for worker in deciders for fit in worker.stage.customers.unit_fits()),
+            series=tuple(one for worker in deciders for one in worker.stage.customers.series()),
             decides=any(isinstance(role, DecideRole) for role in self.roles),
             config_sha256=self._settings.sha256,
         )
