@@ -27,6 +27,7 @@ from monitor.core.cells import ERRORS_CAP
 from monitor.core.deciding import Decider
 from monitor.core.drift import Baseline
 from monitor.core.estimators import WEIGHT_ONE
+from monitor.core.groupings import CLAIM_PREFIX
 from monitor.core.imported import Offered
 from monitor.core.normalization import identity_of
 from monitor.core.parent_strata import SEPARATOR, Parents
@@ -94,14 +95,15 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 def export(settings: Settings, deciders: Iterable[tuple[str, Decider]]) -> Document:
     """What these customers' slices expect now."""
     customers = []
-    for name, decider in deciders:
+    for customer, decider in deciders:
         maturity, closed = decider.baselines()
         slices = [
             _exported(slice_name(slice_), baseline, closed_at)
             for slice_, baseline, closed_at in closed
-            if all(value != OTHER for _, value in slice_)  # which groups are folded is chance: elsewhere it is others
+            # Which groups are folded is chance, and claims are numbered: elsewhere they are others.
+            if all(value != OTHER and not name.startswith(CLAIM_PREFIX) for name, value in slice_)
         ]
-        customers.append(CustomerBaselines(name, slices, maturity))
+        customers.append(CustomerBaselines(customer, slices, maturity))
     return Document(SCHEMA, series_of(settings), customers, __version__)
 
 
