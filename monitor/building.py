@@ -18,6 +18,7 @@ from monitor.adapters.jsonl import (
 )
 from monitor.adapters.store import Store
 from monitor.baselines import read_offered
+from monitor.calibrations import read_for
 from monitor.config import DecisionSettings, InputKind, Settings
 from monitor.core.changes import Change
 from monitor.core.deciding import DecideSettings
@@ -51,10 +52,12 @@ def build_pipeline(settings: Settings, table: PairTable, scorer: Scorer, folder:
     return Pipeline(pipeline_settings(settings, folder), table, scorer, hash_key(settings))
 
 
-def pipeline_settings(settings: Settings, folder: Path | None = None) -> PipelineSettings:
+def pipeline_settings(settings: Settings, folder: Path | None = None, *, calibrated: bool = True) -> PipelineSettings:
     """What of the configuration, and of the claims in `folder` (else the state's), the core needs to know.
 
-    Raises ConfigError if `decide.baselines` does not fit it, StateRefused if the claims do not.
+    calibrated  whether `decide.calibration` is read
+
+    Raises ConfigError if a file that it names does not fit it, StateRefused if the claims do not.
     """
     standing = verified_claims(folder or Path(settings.state.path), settings.slices.names)
     sampling, labels = settings.sampling, settings.labels
@@ -68,9 +71,10 @@ def pipeline_settings(settings: Settings, folder: Path | None = None) -> Pipelin
             strata=sampling.strata,
             pending_max=settings.state.pending_max,
         ),
-        decide=_decide_settings(settings, settings.decide, offered, standing),
+        decide=_decide_settings(settings, settings.decide, offered, standing, calibrated),
         decide_of={
-            name: _decide_settings(settings, own, offered, standing) for name, own in settings.customers.items()
+            name: _decide_settings(settings, own, offered, standing, calibrated, name)
+            for name, own in settings.customers.items()
         },
         tenants=frozenset(settings.tenants.allow),
         ttl_seconds=labels.ttl_seconds,
@@ -86,8 +90,13 @@ def _decide_settings(
     decide: DecisionSettings,
     offered: Mapping[str, Offered],
     standing: Mapping[str, tuple[tuple[str, str], ...]],
+    calibrated: bool,
+    customer: str | None = None,
 ) -> DecideSettings:
     """What a decider is told: everybody's, or one customer's own."""
+    # A customer without records of its own has everybody's, among which its own are looked for.
+    own = customer if decide.calibration != settings.decide.calibration else None
+    where = "decide" if own is None else f"customers.{own}"
     return DecideSettings(
         page_budget=decide.page_budget,
         page_budget_days=float(decide.page_budget_days),
@@ -97,6 +106,7 @@ def _decide_settings(
         maturity_seconds=settings.labels.maturity_seconds,
         offered=offered,
         standing=standing,
+        calibrations=read_for(settings, decide, where, own) if calibrated else (),
     )
 
 

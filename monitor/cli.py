@@ -26,6 +26,7 @@ import typer
 from monitor import __version__
 from monitor.commands.baseline import baseline
 from monitor.commands.budget import budget
+from monitor.commands.calibrate import calibrate
 from monitor.commands.claim import claim
 from monitor.commands.discover import discover
 from monitor.commands.options import (
@@ -354,6 +355,7 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
 
 
 app.command()(budget)
+app.command()(calibrate)
 app.add_typer(baseline)
 app.command()(plan)
 app.command()(discover)

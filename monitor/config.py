@@ -127,6 +127,7 @@ class DecisionSettings(Record, frozen=True):
     page_on_gap: bool
     margin: float
     detectors: tuple[str, ...]
+    calibration: tuple[str, ...]
     early_warning: bool
     baselines: str | None
 

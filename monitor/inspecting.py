@@ -14,12 +14,14 @@ from monitor.core.counters import Counters
 from monitor.core.customers import Customers, is_of_decide
 
 
-def read_customers(settings: Settings, folder: Path | None = None) -> Customers:
+def read_customers(settings: Settings, folder: Path | None = None, *, calibrated: bool = True) -> Customers:
     """The customers of a state folder or a replay's results; None: of the configured state.
+
+    calibrated  False for who makes the records that `decide.calibration` may name already
 
     Raises StateRefused if there is nothing to read, or if other settings made it.
     """
-    core = pipeline_settings(settings, folder)
+    core = pipeline_settings(settings, folder, calibrated=calibrated)
     customers = Customers(core.slices, core.decide, Counters(), core.decide_of)
     for table, key, value in read_decisions(folder or Path(settings.state.path), state_fingerprint(settings)):
         if is_of_decide(table):

@@ -13,7 +13,7 @@ from monitor.settings_shapes import Plain, Unfit
 from monitor.settings_source import Problem, shown
 from monitor.settings_table import FIELDS, as_written
 
-KEYS = ("detectors", "page_budget", "page_budget_days", "page_on_gap", "margin")
+KEYS = ("detectors", "page_budget", "page_budget_days", "page_on_gap", "margin", "calibration")
 """Keys of `decide` that can differ between customers. The others (`unit`, `early_warning`) belong to stages that know
 no customer's decider: one coin, one plan of labels for all."""
 

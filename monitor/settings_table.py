@@ -85,8 +85,8 @@ SECTIONS: dict[str, str] = {
     "scoring": "How a hypothesis is compared with its reference.",
     "decide": "When somebody is woken.",
     "customers": (
-        "What is decided otherwise for one customer: `customers: {acme: {page_budget: 0.5}}`. Its keys are "
-        "`detectors`, `page_budget`, `page_budget_days`, `page_on_gap` and `margin`, each as in `decide`."
+        "What is decided otherwise for one customer: `customers: {acme: {page_budget: 0.5}}`. Its keys, each as in "
+        "`decide`: `detectors`, `page_budget`, `page_budget_days`, `page_on_gap`, `margin`, `calibration`."
     ),
     "notify": "Who is told. An integration is on once its address (or key file) is set.",
     "serve": "Where `/metrics`, `/healthz` and the status page are served.",
@@ -378,6 +378,13 @@ _ROWS: tuple[Field, ...] = (
         ["page-budget", "adwin"],
         "`page-budget` pages; river's (`adwin`, `page-hinkley`, `kswin`, `hddm-a`, `hddm-w`, `ddm`) open tickets. See "
         "[detectors.md](detectors.md).",
+    ),
+    Field(
+        "decide.calibration",
+        _files,
+        [],
+        "calibration/adwin.json",
+        "Records of `wervane calibrate`: with one, a detector of river's pages, out of its share of the page budget.",
     ),
     Field(
         "decide.early_warning",

@@ -212,7 +212,7 @@ def test_a_customer_s_mistakes_are_told_at_once_and_name_the_nearest(tmp_path: P
         "customers: {acme: {page_buget: 2, margin: 0.9, unit: call, xyz: 1}, bta: {}, beta: 5}",
         folder=tmp_path,
     )
-    keys = "detectors, page_budget, page_budget_days, page_on_gap, margin"
+    keys = "detectors, page_budget, page_budget_days, page_on_gap, margin, calibration"
     assert found == [
         "customers.acme.page_buget: got an unknown key, want the nearest known key page_budget, e.g. page_budget: 1.0",
         "customers.acme.margin: got 0.9, want a number above 0 up to 0.5, e.g. 0.05",

@@ -24,7 +24,6 @@ from monitor.core.detectors import (
     Calibration,
     Make,
     excess,
-    fingerprint,
     reading,
 )
 from monitor.core.drift import Baseline, UnitSums, Watch
@@ -102,7 +101,7 @@ class Advisers:
         self._makes: dict[tuple[str, float | None], Make] = {}
         self._norms: dict[Slice, Norm] = {}
         self._courses: dict[Slice, _Course] = {}
-        self._fingerprints: dict[Slice, tuple[float, str]] = {}
+        self._versions: dict[Slice, tuple[float, str]] = {}
         self._floor = float("-inf")
         """Look after which everything is still in the log, if the log's bound made it forget what we had begun with."""
         self._seen = float("-inf")
@@ -196,9 +195,9 @@ class Advisers:
         """Whether a record was made for the baseline that a slice has."""
         if watch.baseline is None or watch.closed_at is None:
             return False
-        known = self._fingerprints.get(watch.slice)
+        known = self._versions.get(watch.slice)
         if known is None or known[0] != watch.closed_at:
-            known = self._fingerprints[watch.slice] = (watch.closed_at, fingerprint(watch.baseline))
+            known = self._versions[watch.slice] = (watch.closed_at, watch.baseline.version)
         return record.baselines.get(slice_name(watch.slice)) == known[1]
 
     def _make(self, name: str, parameter: float | None) -> Make:

@@ -28,7 +28,7 @@ from monitor.core.describing import Why
 from monitor.core.detector_tickets import DetectorTickets
 from monitor.core.detectors import PAGE_BUDGET
 from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlapping
-from monitor.core.drift import Alarm, Baseline
+from monitor.core.drift import Alarm, Baseline, UnitSums
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
 from monitor.core.gap_bets import GapBets
 from monitor.core.gap_pages import GapPages
@@ -99,7 +99,8 @@ class Decider:
         gap_settings = (settings.gaps, settings.margin)
         self._gap_bets = GapBets(slicing, *gap_settings, on=settings.page_on_gap)
         self._gap_pages = GapPages(self._desk, *gap_settings, slicing.settings.demographics)
-        self._advisers = Advisers(settings.detectors, maker, self._watches, self._cells, settings.calibrations)
+        own = [record for record in settings.calibrations if record.customer == customer]
+        self._advisers = Advisers(settings.detectors, maker, self._watches, self._cells, own)
         self._tickets = DetectorTickets(customer, self._watches, self._cells)
         self._bets = PAGE_BUDGET in settings.detectors
         self._clock = Clock(
@@ -458,6 +459,10 @@ class Decider:
     def slicing(self) -> Slicing:
         """What its labels mean."""
         return self._slicing
+
+    def sums(self, unit: Sequence[CellRow]) -> dict[Slice, UnitSums]:
+        """A unit's sums by stratum in each watched slice that it touches."""
+        return self._watches.sums(list(unit))
 
     def closed(self) -> list[CellRow]:
         """Labelled rows of closed units, oldest first: for tools that look further than a decider does."""

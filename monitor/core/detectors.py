@@ -14,10 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Protocol
-
-import msgspec
 
 from monitor.core.drift import Baseline, UnitSums
 from monitor.core.records import Record
@@ -79,22 +76,15 @@ Make = Callable[[], DriftDetector]
 class Calibration(Record, frozen=True):
     """What `wervane calibrate` found: with this parameter, a detector's false alarms stay within a share of the budget.
 
-    share      part of the customer's page budget that pays for them; pages_90_days: what that was in 90 days
-    baselines  slice name -> `fingerprint` of the baseline that it holds for
+    share      part of the customer's page budget that pays for them
+    baselines  slice name -> version of the baseline that it holds for
     """
 
     customer: str
     detector: str
     parameter: float
     share: float
-    pages_90_days: float
     baselines: dict[str, str]
-
-
-def fingerprint(baseline: Baseline) -> str:
-    """Names a baseline by what it expects: another learning, another name."""
-    said = msgspec.json.encode((sorted(baseline.rates.items()), baseline.rho, baseline.scale))
-    return blake2b(said, digest_size=8).hexdigest()
 
 
 def excess(baseline: Baseline, unit: UnitSums) -> float | None:
