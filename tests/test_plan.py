@@ -100,3 +100,25 @@ def test_a_thin_slice_is_insufficient_and_says_what_is_missing(
     assert execute(["plan", "--gap", ".1", "--from", str(left(tmp_path, days=1.0)), "--slice", "accent=england"]) == 0
     said = capsys.readouterr().out
     assert "insufficient" in said and "sessions" in said and "words missing" in said and "learning" in said
+
+
+def test_labels_go_where_they_are_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The live sampler's own allocation, by need: us has four times the traffic of england and is seen soon enough."""
+    asked = ["plan", "--gap", ".1", "--from", str(folder), "--labels-per-day", "45", "--json"]
+    assert execute(asked) == 0
+    labels = json.loads(capsys.readouterr().out)["labels"]["acme"]
+    spread = {row[0]: row for row in labels["strata"]}
+    assert sum(row[3] for row in spread.values()) == pytest.approx(45, rel=0.01)
+    assert all(given <= traffic * 1.001 for _, traffic, _, given in spread.values())
+    us = spread["accent=us&deployment=wards"]
+    assert us[3] <= us[2]
+    worst = [max(row[place] or 1e9 for row in labels["slices"] if row[1] == "drift") for place in (2, 3)]
+    assert worst[1] <= worst[0]
+    assert execute(asked[:-1]) == 0
+    assert "days until seen" in capsys.readouterr().out
+
+
+def test_no_labels_are_no_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zero divides nothing."""
+    assert execute(["plan", "--gap", ".1", "--from", str(folder), "--labels-per-day", "0"]) == 2
+    assert "--labels-per-day: got 0" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -22,6 +23,7 @@ from monitor.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from monitor.config import Settings
     from monitor.core.customers import Customers
     from monitor.core.plans import Remembered, SlicePlan, Wanted
     from monitor.core.records import Slice
@@ -47,6 +49,10 @@ def plan(
         list[str] | None,
         typer.Option("--slice", metavar="NAME", help="Only this slice, e.g. accent=yoruba; repeatable."),
     ] = None,
+    labels_per_day: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Also say how to spread so many labels a day over sampling.strata."),
+    ] = None,
     customer: CustomerOption = None,
     config: ConfigOption = None,
     folder: FromOption = None,
@@ -57,6 +63,8 @@ def plan(
 
     settings = load_settings(config, os.environ)
     problems = list(_problems(gap, days, power, rise))
+    if labels_per_day is not None:
+        problems += _budget_problems(labels_per_day, settings)
     if problems:
         raise ConfigError(problems)
 
@@ -69,14 +77,23 @@ def plan(
     wanted = Wanted(gap=gap, days=days, power=power, rise=amount, factor=factor)
     subjects = _subjects(read_customers(settings, folder), customer, folder or Path(settings.state.path))
     plans = {name: plan_slices(known, wanted) for name, known in subjects.items() if known is not None}
+    spreads: dict[str, Spreading] = {}
+    for name, known in subjects.items() if labels_per_day is not None else ():
+        if known is not None:
+            spreads[name] = _spread(known, wanted, plans[name], settings, labels_per_day or 0.0)
     if slices and any(plans.values()):
         asked = _chosen(slices, {found.slice for rows in plans.values() for found in rows})
         plans = {name: [row for row in rows if row.slice in asked] for name, rows in plans.items()}
     if json:
-        typer.echo(as_json({"wanted": _wanted_document(wanted), "customers": _documents(plans)}))
+        typer.echo(
+            as_json({"wanted": _wanted_document(wanted), "customers": _documents(plans), **_spread_documents(spreads)})
+        )
     else:
         for line in _lines(plans, wanted):
             typer.echo(line)
+        for name, spread in spreads.items():
+            for line in _spread_lines(name, spread):
+                typer.echo(line)
     if not any(plans.values()):
         typer.echo(
             "wervane: no plan: no session with a corrected utterance has closed yet "
@@ -151,6 +168,92 @@ def _chosen(names: Sequence[str], known: set[Slice]) -> set[Slice]:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.0)), "")
+
+
+# -------------------------------------------------------------------------------------------------------- allocation
+class Spreading(NamedTuple):
+    """Labels of a day over sampling strata: (stratum, traffic a day, spread evenly, as needed), and slices under both.
+
+    slices  (slice, question, days until the wanted chance spread evenly, as needed); None: not in sight
+    """
+
+    strata: list[tuple[str, float, float, float]]
+    slices: list[tuple[str, str, float | None, float | None]]
+
+
+def _budget_problems(labels_per_day: float, settings: Settings) -> Iterator[Problem]:
+    from monitor.settings_source import Problem
+
+    if not 0.0 < labels_per_day < math.inf:
+        yield Problem(path="--labels-per-day", got=f"{labels_per_day:g}", want="labels above 0", example="200")
+    names = settings.slices.names
+    for name in settings.sampling.strata:
+        if name not in names:
+            want = "with --labels-per-day, dimensions that slices know"
+            yield Problem(path="sampling.strata", got=name, want=want, example=_nearest(name, list(names)))
+
+
+def _spread(
+    known: Remembered, wanted: Wanted, plans: Sequence[SlicePlan], settings: Settings, labels_per_day: float
+) -> Spreading:
+    """By the live sampler's own allocation: evenly, and by what each slice needs."""
+    from monitor.core.plans import needs_of, plan_slices, traffic_a_day
+    from monitor.core.sampling import allocate, need_of
+
+    names = settings.sampling.strata
+    positions = [settings.slices.names.index(name) for name in names]
+    daily = traffic_a_day(known, positions)
+    needs = needs_of(plans)
+    # A dimension with one value is no slice: it needs nothing that the others do not say.
+    sliced = {row.slice[0][0] for row in plans if len(row.slice) == 1}
+    told = [place for place, name in enumerate(names) if name in sliced]
+    by_need = {
+        stratum: need_of([names[place] for place in told], [stratum[place] for place in told], needs)
+        for stratum in daily
+    }
+    floor = settings.sampling.per_stratum_min
+    evenly, needed = (allocate(daily, labels_per_day, floor, each).by_stratum for each in ({}, by_need))
+    both = [
+        plan_slices(known, wanted, lambda labels, chances=chances: chances[tuple(labels[p] for p in positions)])  # type: ignore[misc]
+        for chances in (_or_none(evenly), _or_none(needed))
+    ]
+    return Spreading(
+        strata=[
+            (
+                "&".join(f"{name}={value}" for name, value in zip(names, stratum, strict=True)),
+                daily[stratum],
+                evenly[stratum] * daily[stratum],
+                needed[stratum] * daily[stratum],
+            )
+            for stratum in sorted(daily, key=lambda found: -daily[found])
+        ],
+        slices=[
+            (_slice_name(one), one.question, one.days, other.days)
+            for one, other in zip(*both, strict=True)
+            if one.power is not None
+        ],
+    )
+
+
+def _or_none(chances: dict[tuple[str, ...], float]) -> defaultdict[tuple[str, ...], float]:
+    """Strata without traffic in the last week get no label."""
+    return defaultdict(float, chances)
+
+
+def _spread_documents(spreads: dict[str, Spreading]) -> dict[str, object]:
+    return {"labels": {name: spread._asdict() for name, spread in spreads.items()}} if spreads else {}
+
+
+def _spread_lines(name: str, spread: Spreading) -> Iterator[str]:
+    yield f"{name}: labels a day of each sampling stratum, spread by traffic and by need"
+    width = max(len(row[0]) for row in (*spread.strata, *spread.slices))
+    yield f"  {'stratum':<{width}}  {'traffic/d':>9}  {'by traffic':>10}  {'by need':>8}"
+    for stratum, traffic, evenly, needed in spread.strata:
+        yield f"  {stratum:<{width}}  {traffic:>9,.1f}  {evenly:>10,.1f}  {needed:>8,.1f}"
+    yield f"  {'days until seen':<{width}}  {'':>9}  {'by traffic':>10}  {'by need':>8}"
+    for slice_, question, before, after in spread.slices:
+        yield f"  {slice_:<{width}}  {question:>9}  {_number(before, 1):>10}  {_number(after, 1):>8}"
+    yield ""
 
 
 # ---------------------------------------------------------------------------------------------------------- answered

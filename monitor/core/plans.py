@@ -38,7 +38,7 @@ from monitor.core.planning import (
     size_of_clusters,
     spread_of,
 )
-from monitor.core.records import OTHER, UNKNOWN, Record, Slice
+from monitor.core.records import OTHER, UNKNOWN, Labels, Record, Slice
 from monitor.core.standing_gaps import margin_of
 from monitor.core.standings import Gap
 from monitor.core.units import person_of
@@ -104,7 +104,7 @@ class SlicePlan(Record, frozen=True):
     inflation      how much more their errors vary than those of as many independent utterances
     labels_a_day, traffic_a_day  utterances of the last week
     needed_a_day   labels a day; needed, needed_clusters, needed_words: in all the days
-    power          chance with labels as they come today
+    power          chance with labels as they come; days: when it will be the wanted one
     traffic_times  how many times today's traffic it takes, at least 1
     missing_*      what is still to be labelled before anything can be planned (insufficient), else in all the days
                    beyond what comes anyway
@@ -122,6 +122,7 @@ class SlicePlan(Record, frozen=True):
     wer: float | None = None
     inflation: float | None = None
     power: float | None = None
+    days: float | None = None
     needed_a_day: float | None = None
     needed: float | None = None
     needed_clusters: float | None = None
@@ -155,9 +156,16 @@ class Remembered(NamedTuple):
         return max((row.ended_at for row in self.traffic), default=0.0)
 
 
-def plan_slices(known: Remembered, wanted: Wanted) -> list[SlicePlan]:
-    """A plan for every watched slice and question, most general first."""
-    flows = _flows(known)
+Chance = Callable[[Labels], float]
+"""Probability that an utterance with these labels is corrected."""
+
+
+def plan_slices(known: Remembered, wanted: Wanted, chance: Chance | None = None) -> list[SlicePlan]:
+    """A plan for every watched slice and question, most general first.
+
+    chance  as labels are to come; None: as they come today
+    """
+    flows = _flows(known, chance)
     members: dict[Slice, list[int]] = defaultdict(list)
     for number, row in enumerate(known.rows):
         for slice_ in known.watches.slices(row):
@@ -175,6 +183,33 @@ def plan_slices(known: Remembered, wanted: Wanted) -> list[SlicePlan]:
     return plans
 
 
+def needs_of(plans: Sequence[SlicePlan]) -> dict[tuple[str, str], float]:
+    """By (dimension, value) the part of its traffic that must be corrected, at most 1: what an allocation goes by.
+
+    Labels in proportion to traffic x need reach all slices at the same time: Neyman's allocation for equal certainty,
+    where a need holds the slice's own variance. Slices that cannot be planned yet have no need here, and count as 1.
+    """
+    needs: dict[tuple[str, str], float] = {}
+    for plan in plans:
+        if len(plan.slice) == 1 and plan.needed_a_day is not None and plan.traffic_a_day:
+            part = min(plan.needed_a_day / plan.traffic_a_day, 1.0)
+            needs[plan.slice[0]] = max(part, needs.get(plan.slice[0], 0.0))
+    return needs
+
+
+def traffic_a_day(known: Remembered, positions: Sequence[int]) -> dict[Labels, float]:
+    """Utterances a day of the last week, by the values of the labels at these positions."""
+    since = known.newest_at - TRAFFIC_DAYS * DAY
+    oldest = min((row.first_at for row in known.traffic), default=known.newest_at)
+    days = min(TRAFFIC_DAYS, max((known.newest_at - oldest) / DAY, 1.0))
+    daily: dict[Labels, float] = {}
+    for row in known.traffic:
+        if row.ended_at > since:
+            stratum = tuple(row.labels[position] for position in positions)
+            daily[stratum] = daily.get(stratum, 0.0) + row.weight / WEIGHT_ONE / days
+    return daily
+
+
 # --------------------------------------------------------------------------------------------------------- traffic
 class Flow:
     """A slice's traffic. Mutable while it is added up.
@@ -190,7 +225,7 @@ class Flow:
         self.persons: dict[str, tuple[float, float]] = {}
 
 
-def _flows(known: Remembered) -> dict[Slice, Flow]:
+def _flows(known: Remembered, chance: Chance | None) -> dict[Slice, Flow]:
     flows: dict[Slice, Flow] = defaultdict(Flow)
     since = known.newest_at - TRAFFIC_DAYS * DAY
     for row in known.traffic:
@@ -201,7 +236,7 @@ def _flows(known: Remembered) -> dict[Slice, Flow]:
             flow.persons[person] = (min(first, row.first_at), max(last, row.ended_at))
             if row.ended_at > since:
                 flow.week += row.weight / WEIGHT_ONE
-                flow.labels += row.labelled
+                flow.labels += row.labelled if chance is None else chance(row.labels) * row.weight / WEIGHT_ONE
                 flow.seen += row.seen
                 flow.units.add(row.unit)
     return flows
@@ -257,14 +292,14 @@ class _Subject:
         supply = self._sessions()
         learn_days = learn.learn_seconds / DAY
 
-        def power(labels_a_day: float, rho: float | None = None) -> float:
+        def power(labels_a_day: float, days: float, rho: float | None = None) -> float:
             units, each = supply.touched(labels_a_day)
             rho = learned_rho(case, units * learn_days, each, learn.tolerance) if rho is None else rho
-            return drift_power(replace(case, rho=rho), units, each, wanted.days, learn_days)
+            return drift_power(replace(case, rho=rho), units, each, days, learn_days)
 
         baseline = None if self._watch is None else self._watch.baseline
         fixed = None if baseline is None else baseline.rho
-        answer = self._answered(base, supply, 1.0, wanted, lambda labels: power(labels, fixed))
+        answer = self._answered(base, supply, 1.0, wanted, lambda labels, days: power(labels, days, fixed))
         if fixed is None or answer.answer is not Answer.RECRUIT:
             return answer
         again = self._answered(base, supply, 1.0, wanted, power)
@@ -302,8 +337,9 @@ class _Subject:
         days = min(wanted.days, self._known.settings.horizon_seconds / DAY)
         supply = self._persons(days)
 
-        def power(labels_a_day: float) -> float:
-            persons, each = supply.touched(labels_a_day * days)
+        def power(labels_a_day: float, within: float) -> float:
+            within = min(within, self._known.settings.horizon_seconds / DAY)
+            persons, each = (supply if within == days else self._persons(within)).touched(labels_a_day * within)
             return gap_power(case, persons, each)
 
         return self._answered(base, supply, days, replace(wanted, days=days), power)
@@ -406,12 +442,19 @@ class _Subject:
         return min(each, size) if each > BY_CHANCE * by_chance else 1.0
 
     def _answered(
-        self, base: SlicePlan, supply: Supply, supply_days: float, wanted: Wanted, power: Callable[[float], float]
+        self,
+        base: SlicePlan,
+        supply: Supply,
+        supply_days: float,
+        wanted: Wanted,
+        power: Callable[[float, float], float],
     ) -> SlicePlan:
         """The plan of a slice whose power by labels a day is known."""
         today = base.labels_a_day
-        now = power(today) if today > 0.0 else 0.0
-        needed = labels_for(power, wanted.power, max(base.traffic_a_day, 1e-6))
+        now = power(today, wanted.days) if today > 0.0 else 0.0
+        needed = labels_for(lambda labels: power(labels, wanted.days), wanted.power, max(base.traffic_a_day, 1e-6))
+        reached = labels_for(lambda days: power(today, days), wanted.power, wanted.days) if today > 0.0 else None
+        base = replace(base, days=reached)
         if needed is None:
             note = f"not even {TRAFFIC_TIMES_MAX:g} times its traffic would do"
             return replace(base, answer=Answer.RECRUIT, power=now, traffic_times=math.inf, note=note)

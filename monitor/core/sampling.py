@@ -15,7 +15,7 @@ agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from math import ceil
 
@@ -210,8 +210,7 @@ class Sampler:
         return allocate(daily, self.settings.labels_per_day, self.settings.per_stratum_min, needs)
 
     def _need(self, stratum: Stratum) -> float:
-        pairs = zip(self.settings.strata, stratum, strict=True)
-        return max((self._needs.get(pair, 1.0) for pair in pairs), default=1.0)
+        return need_of(self.settings.strata, stratum, self._needs)
 
     def _forget(self, hour: int) -> None:
         for past in [h for h in self._plans if h < hour - self._retention_hours]:
@@ -260,6 +259,11 @@ class Sampler:
             return msgspec.msgpack.encode((sorted(plan.by_stratum.items()), plan.other)) if plan else None
         traffic = self._traffic.get(int(hour))
         return msgspec.msgpack.encode(sorted(traffic.items())) if traffic else None
+
+
+def need_of(names: Sequence[str], stratum: Sequence[str], needs: Mapping[tuple[str, str], float]) -> float:
+    """What the neediest of a stratum's values needs, 1 where nothing is known."""
+    return max((needs.get(pair, 1.0) for pair in zip(names, stratum, strict=True)), default=1.0)
 
 
 def need_for_labels(wer: float, standard_error: float, evidence: float) -> float:
