@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from monitor.core.budget import BETTER_PART, Ledger
-from monitor.core.drift import Watch
+from monitor.core.drift import LOOK_PART, Watch
 from monitor.core.records import Account, Money, Spender
 from monitor.core.slicing import slice_name
 
@@ -40,12 +40,15 @@ def account_of(customer: str, ledger: Ledger, watches: Iterable[Watch]) -> Accou
 
 
 def _slice(watch: Watch, ledger: Ledger) -> Spender:
-    waiting = 0.0
+    waiting = looks = 0.0
+    earned = ledger.earned(watch.depth, ledger.until)
     if watch.baseline is not None:
-        waiting = max(ledger.earned(watch.depth, ledger.until) - watch.earned, 0.0)
+        waiting = max(earned - watch.earned, 0.0) * (1.0 - LOOK_PART if watch.looks else 1.0)
+    if watch.looks:
+        looks = max(earned - watch.looked, 0.0) * LOOK_PART
     return Spender(
         slice_name(watch.slice),
         DRIFT,
-        Money(watch.spent + waiting, watch.spent),
+        Money(watch.spent + waiting + looks, watch.spent),
         Money(watch.spent_better + waiting / BETTER_PART, watch.spent_better),
     )

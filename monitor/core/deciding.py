@@ -56,6 +56,7 @@ from monitor.core.river_detectors import maker
 from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.slots import Seen, seen_of
+from monitor.core.small_slices import look_at_small
 from monitor.core.snapshot import SliceMoments as SliceMoments
 from monitor.core.standing_claims import ClaimedSums, StandingClaims
 from monitor.core.standing_gaps import gap_dimensions
@@ -182,7 +183,7 @@ class Decider:
         if clock.maturity is not None:
             told += self._close(now, clock.maturity)
             if daily:
-                told += self._explain_again(now) + self._calls(now) + self._gaps(now)
+                told += self._explain_again(now) + self._calls(now) + self._small(now) + self._gaps(now)
             told += self._resolve(now)
         if daily:
             clock.unit_fit = self._judge_units(now)
@@ -208,7 +209,7 @@ class Decider:
         if clock.ledger.since is None:
             clock.ledger.since = clock.ledger.until = clock.ledger.started = clock.first_at
         shares = self._advisers.active()
-        watched = self._watches.betting() if self._bets and not clock.few else (0, 0, 0)
+        watched = self._watches.drawing() if self._bets and not clock.few else (0, 0, 0)
         groups = 0 if clock.few else self._gap_bets.betting()
         clock.ledger.advance(closed_at, watched, groups, reserved=sum(shares.values()))
         self._paid = {name for name, share in shares.items() if clock.ledger.pay(share, name)}
@@ -253,11 +254,11 @@ class Decider:
                 break
         self._clock.few = len(units) < FEW_UNITS and words > LONG_UNIT_WORDS * len(units)
 
-    def _alarms(self, found: Sequence[Found], now: float) -> list[Transition]:
+    def _alarms(self, found: Sequence[Found], now: float, reason: Why = Why.BASELINE_EXCEEDED) -> list[Transition]:
         told: list[Transition | None] = []
         for alarm in sorted(found, key=lambda found: (len(found.slice), found.slice)):
             direction = Direction.WORSE if alarm.alarm == Alarm.WORSE else Direction.BETTER
-            told.append(self._alarm(alarm, direction, now))
+            told.append(self._alarm(alarm, direction, now, reason))
         return [transition for transition in told if transition is not None]
 
     def _advise(self, found: Sequence[Advice], cells: Sequence[CellRow], now: float) -> list[Transition]:
@@ -390,6 +391,15 @@ class Decider:
         scene, speakers = self._scene(now), [row.speaker for row in self._cells]
         epoch = epochs(scene, list(self._desk.book))
         return unit_fit(self._customer, now, scene.cells, speakers, scene.strata, epoch)
+
+    def _small(self, now: float) -> list[Transition]:
+        """The daily look at slices of few labels, at half of their money."""
+        if self._clock.few or not self._bets or not self._cells.rows:
+            return []
+        scene = self._scene(now)
+        epoch = epochs(scene, list(self._desk.book))
+        found = look_at_small(self._watches, scene, epoch, self._clock.ledger, self._settings.learn, self._customer)
+        return self._alarms(found, now, Why.FEW_LABELS_WORSE)
 
     def _gaps(self, now: float) -> list[Transition]:
         if len(self._scene(now).cells) < GAP_CELLS_MIN:

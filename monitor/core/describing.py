@@ -38,6 +38,8 @@ class Why(StrEnum):
     """Bets against the slice's own baseline paid off."""
     CALLS_WORSE = "calls_worse"
     """The daily comparison of few long units."""
+    FEW_LABELS_WORSE = "few_labels_worse"
+    """The daily look at a slice of few labels."""
     ADWIN = "adwin"
     PAGE_HINKLEY = "page-hinkley"
     KSWIN = "kswin"

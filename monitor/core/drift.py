@@ -24,6 +24,9 @@ from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, 
 from monitor.core.parent_strata import Cell, Parents, fit
 from monitor.core.records import Record, Slice
 
+LOOK_PART = 0.5
+"""Part of a small slice's money for its daily look (see `small_slices`); the rest bets. As p and evidence are compared
+with money, half costs either log 2 of the 6 to 8 nats that a page takes; less for one is more for the other."""
 WEIGHT_KEPT = 0.99
 """Of the largest weight, with each unit: a rate of sampling that was much smaller is forgotten after some 200 units. At
 .9 the stake follows each unit's own weight, at .999 one rare utterance makes bets timid for a month."""
@@ -173,6 +176,8 @@ class Watch(msgspec.Struct):
     spent_better: float = 0.0
     reopened_at: float | None = None
     weight_max: float = 0.0
+    looks: bool = False
+    looked: float = 0.0
 
     @property
     def depth(self) -> int:
@@ -211,6 +216,24 @@ class Watch(msgspec.Struct):
         self.baseline = self.closed_at = None
         self.evidence = self.improvement = NO_EVIDENCE
 
+    def look_money(self, ledger: Ledger, least: float) -> float:
+        """What a small slice may spend on today's look; 0 until there is the least, and on the day that it begins."""
+        earned = ledger.earned(self.depth, ledger.until)
+        if not self.looks:
+            self.looks, self.looked = True, earned
+        waiting = LOOK_PART * (earned - self.looked)
+        if waiting < least:
+            return 0.0
+        self.looked = earned
+        money = ledger.spend(waiting, better=False)
+        self.spent += money
+        return money
+
+    def look_no_more(self, ledger: Ledger) -> None:
+        """The slice is no longer small; bets have all of what is earned from now on, and nothing of before twice."""
+        self.looks = False
+        self.earned = max(self.earned, ledger.earned(self.depth, ledger.until))
+
     def _reach(self, unit: UnitSums) -> float:
         """How many times the unit's weight the largest of late is. Weights are known before errors."""
         corrected = sum(part.corrected for part in unit)
@@ -228,7 +251,8 @@ class Watch(msgspec.Struct):
             return None  # only strata without a rate: mix, not drift
         # Money is what accrued since the last bet: known before the unit's errors are.
         earned = max(ledger.earned(self.depth, ended_at), self.earned)
-        money, self.earned = ledger.spend(earned - self.earned), earned
+        money = ledger.spend((earned - self.earned) * (1.0 - LOOK_PART if self.looks else 1.0))
+        self.earned = earned
         self.spent += money
         self.spent_better += money / BETTER_PART
         rho, scale = self.baseline.rho, self.baseline.scale

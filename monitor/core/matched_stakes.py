@@ -25,8 +25,8 @@ from monitor.core.cells import ERRORS_CAP
 from monitor.core.evidence import CAUTIOUS_STAKES, RUIN, Evidence
 
 OTHERS_MAX = 24
-"""Units of others in one block, the last ones. At half, a group with a twentieth of the traffic compares with noise; at
-double, the block reaches back into another hour and wins 2 %."""
+"""Units of others in one block, the last ones: their mean has a fifth of one unit's spread, which the group's own unit
+drowns. At half it is a third; at double, the block reaches further back into another hour's traffic."""
 RATE_MIN = 0.005
 """Least rate that stakes reckon with: others without a single error so far would ask for infinite ones."""
 RATE_MAX = 1.0

@@ -76,6 +76,13 @@ class Watches:
             counts[watch.depth] += watch.baseline is not None
         return counts[0], counts[1], counts[2]
 
+    def drawing(self) -> tuple[int, int, int]:
+        """Slices of each depth that draw money: those, and small ones that are looked at while they learn."""
+        counts = [0, 0, 0]
+        for watch in self._watches.values():
+            counts[watch.depth] += watch.baseline is not None or watch.looks
+        return counts[0], counts[1], counts[2]
+
     # ------------------------------------------------------------------------------------------------------- a look
     def take(
         self, rows: Sequence[CellRow], past: Iterable[CellRow], first_at: float, now: float, ledger: Ledger

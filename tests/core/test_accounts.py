@@ -62,7 +62,8 @@ def check(seen: Sequence[Account], budgets: Sequence[tuple[float, float]]) -> No
         spent = sum(spender.worse.spent for spender in account.spenders)
         mirrored = sum(spender.better.spent for spender in account.spenders)
         assert abs(spent - account.worse.spent) <= EXACT and abs(mirrored - account.better.spent) <= EXACT
-        assert account.better.spent == pytest.approx(account.worse.spent / 10)
+        # Looks at small slices and bets on gaps have no mirror image.
+        assert account.better.spent <= account.worse.spent / 10 + EXACT
         assert account.worse.spent <= account.worse.granted
         assert sum(spender.worse.granted for spender in account.spenders) <= account.worse.granted + EXACT
         if before is not None:
