@@ -2,7 +2,8 @@
 
 Intuition. Every stratum (accent x deployment x ...) has its own error rate. A slice expects of each unit what the
 unit's strata cost while it learned; a change of mix then moves the expectation with the errors. What remains is drift.
-Guarantee. See `evidence`: expected false alarms stay within the money, but for the 5 % of slices whose rho is too low.
+Guarantee. See `evidence`: expected false alarms stay within the money, but for the 5 % of slices whose rho is too low,
+and for those only until what came since tells (`Watch._allowed`).
 Not covered. A slice that never has the units to close a baseline (`learning`); a fault older than the baseline (that
 is a standing gap); values never seen while learning: they give no evidence, since new accents arriving are mix.
 Source. Shin, Ramdas, Rinaldo 2022; rho is a one-sided t bound on the baseline's own cluster-robust error.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -30,6 +32,13 @@ with money, half costs either log 2 of the 6 to 8 nats that a page takes; less f
 WEIGHT_KEPT = 0.99
 """Of the largest weight, with each unit: a rate of sampling that was much smaller is forgotten after some 200 units. At
 .9 the stake follows each unit's own weight, at .999 one rare utterance makes bets timid for a month."""
+
+FRESH_SECONDS = 7 * DAY
+"""What is younger says nothing yet about the baseline: power is promised for the week after a change. At half, a change
+that takes a week to be seen is partly forgiven before; at double, a baseline that is too low pages a week longer."""
+
+CHANCE = 0.999
+"""Of a baseline's error this much is forgiven: of 259 slices one in four customers has one that was lower still."""
 
 
 class LearnSettings(Record, frozen=True):
@@ -78,6 +87,10 @@ class Baseline(msgspec.Struct, frozen=True):
     learned_until: float = 0.0
     parents: Parents | None = None
     """Where labels are sparse: what strata without a rate of their own cost."""
+    error: float = 0.0
+    """Relative standard error of the expectation; 0 in baselines that an earlier version closed, or another agent."""
+    units: int = 0
+    """It was learned from."""
 
     @property
     def version(self) -> str:
@@ -134,7 +147,7 @@ def learn(units: Sequence[UnitSums], settings: LearnSettings) -> Baseline | None
     squares = sum((seen - expected) ** 2 for expected, seen, _ in expectations)
     error = math.sqrt(squares * m / (m - 1)) / total
     rho = max(1.0 + settings.tolerance, 1.0 + t_quantile(0.95, m - 1) * error)
-    return msgspec.structs.replace(draft, rho=rho, scale=total / m)
+    return msgspec.structs.replace(draft, rho=rho, scale=total / m, error=error, units=m)
 
 
 def _parents(
@@ -161,6 +174,7 @@ class Watch(msgspec.Struct):
     reopened_at  when it last began to learn anew, if ever: what was learned before is not its level any more
     evidence   R against "not worse"; improvement: against "not better"
     weight_max  the largest weight of a unit's words of late, by which stakes are limited
+    recent     (day, expected errors, errors) of days that are not over for FRESH_SECONDS; past: sums of those before
     """
 
     slice: Slice
@@ -178,6 +192,8 @@ class Watch(msgspec.Struct):
     weight_max: float = 0.0
     looks: bool = False
     looked: float = 0.0
+    recent: list[tuple[int, float, float]] = []
+    past: tuple[float, float] = (0.0, 0.0)
 
     @property
     def depth(self) -> int:
@@ -208,6 +224,7 @@ class Watch(msgspec.Struct):
         self.baseline = baseline
         self.closed_at, self.earned = now, ledger.earned(self.depth, now)
         self.evidence = self.improvement = NO_EVIDENCE
+        self.recent, self.past = [], (0.0, 0.0)
 
     def reopen(self, now: float) -> None:
         """Forget the baseline and learn from units that end after `now`."""
@@ -256,8 +273,9 @@ class Watch(msgspec.Struct):
         self.spent += money
         self.spent_better += money / BETTER_PART
         rho, scale = self.baseline.rho, self.baseline.scale
-        reach = self._reach(unit)
-        self.evidence = bet_worse(self.evidence, money, errors, expected, rho, scale, reach)
+        allowed, reach = self._allowed(self.baseline, ended_at), self._reach(unit)
+        self._note(self.baseline, ended_at, expected, errors)
+        self.evidence = bet_worse(self.evidence, money, errors, expected, allowed, scale, reach)
         self.improvement = bet_better(
             self.improvement, money / BETTER_PART, errors, expected, words, rho, scale, reach=reach
         )
@@ -268,3 +286,37 @@ class Watch(msgspec.Struct):
             self.improvement = NO_EVIDENCE
             return Alarm.BETTER, found
         return None
+
+    def _allowed(self, baseline: Baseline, ended_at: float) -> float:
+        """rho, or more if what came since learning says that the baseline was too low by chance.
+
+        It is known before the unit's errors are and never below rho, so false alarms only become fewer. What is younger
+        than FRESH_SECONDS does not count, so a change is bet on as before for as long; and no more is forgiven than
+        chance can explain, so a slice that knows itself well never calls a degraded level normal.
+        """
+        oldest = math.floor((ended_at - FRESH_SECONDS) / DAY)
+        while self.recent and self.recent[0][0] < oldest:
+            _, expected, errors = self.recent.pop(0)
+            self.past = (self.past[0] + expected, self.past[1] + errors)
+        if not self.past[0] > 0.0:
+            return baseline.rho
+        learned = baseline.scale * baseline.units
+        known = learned + self.past[0]
+        level = (learned + self.past[1]) / known
+        likely = level * math.exp(_t(0.95, baseline.units - 1) * baseline.error * math.sqrt(learned / known))
+        return max(baseline.rho, min(likely, math.exp(_t(CHANCE, baseline.units - 1) * baseline.error)))
+
+    def _note(self, baseline: Baseline, ended_at: float, expected: float, errors: float) -> None:
+        """Keep what is forgiven later; a baseline whose error is not known forgives nothing."""
+        if not (baseline.error > 0.0 and baseline.units > 1):
+            return
+        day = math.floor(ended_at / DAY)
+        if self.recent and self.recent[-1][0] == day:
+            _, before, seen = self.recent.pop()
+            expected, errors = expected + before, errors + seen
+        self.recent.append((day, expected, errors))
+
+
+@lru_cache(maxsize=4096)
+def _t(probability: float, degrees: int) -> float:
+    return t_quantile(probability, degrees)
