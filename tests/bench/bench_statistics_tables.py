@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from monitor.analysis.naive import NaiveRule
+from monitor.core.standing_gaps import GapSettings
+from tests.bench import bench_statistics_costs
 from tests.statistics import rivals
+from tests.statistics.bounds import gap_misses, misses
 from tests.statistics.delays import BASELINE, Comparison, compare, money_for, run_length, streams
 from tests.statistics.delays import bets as bets_of
+from tests.statistics.exact_intervals import binomial_interval, poisson_interval
+from tests.statistics.quiet_customers import NULLS, SLICES, Counted, counted, of_rules
 from tests.statistics.unit_sums import Traffic
 
 LEVELS = (0.16, 0.18, 0.24)
@@ -121,8 +127,95 @@ def _length(rival: rivals.Rival) -> str:
     return f"{rival.run_length:,.0f} ({rival.false_alarms} alarms)"
 
 
+# --------------------------------------------------------------------------------------------------------- false pages
+CUSTOMERS = 8
+"""Of each kind, 90 days and 100,000 utterances each: about 1.5 s of a core for one."""
+RULED = 1
+"""Of those, so many for the rules of thumb, which need 5 s each."""
+
+
+def false_pages() -> Figure:
+    """Realised over nominal, and 259 slices at a budget of one."""
+    rows, counts, ruled = [], [], dict.fromkeys(NaiveRule, 0)
+    for number, (name, null) in enumerate(NULLS.items()):
+        seeds = range(1_000 * (number + 1), 1_000 * (number + 1) + CUSTOMERS)
+        found = counted(seeds, null)
+        by_rule = of_rules(seeds[:RULED], null)
+        counts.append(found)
+        ruled = {rule: ruled[rule] + by_rule[rule] for rule in NaiveRule}
+        rows.append((name, *_counted(found), *(f"{by_rule[rule] / RULED:,.0f}" for rule in NaiveRule)))
+    total = Counted(
+        sum(one.customers for one in counts), sum(one.utterances for one in counts), sum(one.alarms for one in counts),
+        sum(one.money for one in counts), max(one.worst for one in counts),
+    )  # fmt: skip
+    all_rules = (f"{ruled[rule] / RULED / len(counts):,.0f}" for rule in NaiveRule)
+    rows.append(("**all**", *_counted(total), *all_rules))
+    return Figure(
+        f"{SLICES} overlapping slices (13 accents, 7 sites, 7 devices and their pairs), 90 days, a budget of one false "
+        f"page, nothing changes: alarms that a slice got worse, each counted as a page, and the money put in (less "
+        f"than 1 a customer, as five days are learned from). {CUSTOMERS} customers of each kind, seeds from 1,000, "
+        f"2,000 and so on; beside it pages a customer of the rules of thumb ({RULED} customer of each kind).",
+        ("what varies", "customers", "utterances", "alarms a customer", "most", "alarms / money", *NaiveRule),
+        rows,
+    )
+
+
+def _counted(found: Counted) -> tuple[str, ...]:
+    low, high = poisson_interval(found.alarms)
+    mean = f"{found.alarms / found.customers:.2f} [{low / found.customers:.2f}, {high / found.customers:.2f}]"
+    ratio = f"{found.alarms} / {found.money:.1f} = **{found.alarms / found.money:.2f}**"
+    between = f" [{low / found.money:.2f}, {high / found.money:.2f}]"
+    return str(found.customers), f"{found.utterances:,}", mean, str(found.worst), ratio + between
+
+
+# -------------------------------------------------------------------------------------------------------------- bounds
+STREAMS = 10_000
+CLUSTERS = 1_000
+PERSONS = 500
+TICKET_ALPHA = GapSettings().alpha
+
+
+def bounds() -> Figure:
+    """Coverage at data-dependent stopping times."""
+    rows = []
+    for effect in (0.0, 0.3, 0.6, 1.0):
+        parts = [misses(100 + part, effect, STREAMS // 10, CLUSTERS) for part in range(10)]
+        gap = sum(gap_misses(200 + part, effect, STREAMS // 10, PERSONS, TICKET_ALPHA) for part in range(10))
+        by_rule = (sum(one.ever for one in parts), sum(one.when_narrow for one in parts))
+        claim = sum(one.against_a_claim for one in parts)
+        rows.append((f"effect {effect:.1f}", *(_share(count, STREAMS) for count in (*by_rule, claim, gap))))
+    return Figure(
+        f"Intervals that leave out the truth, of {STREAMS:,} streams each, looked at after every tenth cluster from 50 "
+        f"to {CLUSTERS:,}; 95 % sequences may miss 5 % at any rule of stopping, the first moment at which they miss "
+        f"included. Sessions of 3 utterances; the last column is the one-sided sequence of standing gaps (up to "
+        f"{PERSONS} persons of 10 utterances, no gap), which may miss {TICKET_ALPHA:.2%}. Seeds 100 to 109 and 200 to "
+        f"209.",
+        ("sessions", "at any moment", "once narrower than ±.015", "once .15 is left out", "gap, at any moment"),
+        rows,
+    )
+
+
+def _share(count: int, of: int) -> str:
+    low, high = binomial_interval(count, of)
+    return f"{count / of:.2%} [{low:.2%}, {high:.2%}]"
+
+
+# --------------------------------------------------------------------------------------------------------------- costs
+def costs() -> Figure:
+    """Processor time as a ratio to a bare loop."""
+    return Figure(
+        "Processor time of one core; the last column in bare loops of the same run (making, counting and sorting "
+        "200,000 words), so that other machines can be compared.",
+        ("what", "processor time", "of one core", "bare loops"),
+        bench_statistics_costs.rows(),
+    )
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "delay": delay,
     "delay-at-the-budget": delay_at_the_budget,
     "others": others,
+    "false-pages": false_pages,
+    "bounds": bounds,
+    "costs": costs,
 }
