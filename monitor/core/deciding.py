@@ -9,31 +9,30 @@ transitions and documents are the same bytes. State is keyed documents; restored
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 import msgspec
 
-from monitor.core.accounts import CALLS, account_of
+from monitor.core.accounts import account_of
 from monitor.core.advising import Advice, Advisers
-from monitor.core.budget import BETTER_PART, Ledger
+from monitor.core.alarms import Alarms
+from monitor.core.budget import Ledger
 from monitor.core.changes import Change
-from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, to_cells, traffic_of
+from monitor.core.closed_units import CellRow, Log, TrafficRow, cell_of, open_traffic, traffic_of
 from monitor.core.conditions import Conditions
 from monitor.core.decide_settings import DecideSettings as DecideSettings
 from monitor.core.decider_clock import Clock, Coverage
 from monitor.core.describing import Why
 from monitor.core.detector_tickets import DetectorTickets
 from monitor.core.detectors import PAGE_BUDGET
-from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlapping
+from monitor.core.diagnosing import Scene, epochs
 from monitor.core.drift import Alarm, Baseline, UnitSums
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
 from monitor.core.gap_bets import GapBets
 from monitor.core.gap_pages import GapPages
 from monitor.core.imported import Imports
-from monitor.core.incidents import Incident, State
+from monitor.core.incidents import State
 from monitor.core.maturity import CANDIDATES, find_maturity
 from monitor.core.model_series import SeriesBook
 from monitor.core.model_shares import ModelShares
@@ -41,8 +40,6 @@ from monitor.core.plans import Remembered
 from monitor.core.records import (
     UNKNOWN,
     Account,
-    Direction,
-    IncidentKind,
     ModelSeries,
     Observation,
     Outcome,
@@ -51,33 +48,26 @@ from monitor.core.records import (
     Transition,
     UnitFit,
 )
-from monitor.core.recovery import Recovery, recovers, recovery_of
 from monitor.core.river_detectors import maker
+from monitor.core.scenes import Scenes
 from monitor.core.slice_sums import SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.slots import Seen, seen_of
 from monitor.core.small_slices import look_at_small
 from monitor.core.snapshot import SliceMoments as SliceMoments
 from monitor.core.standing_claims import ClaimedSums, StandingClaims
-from monitor.core.standing_gaps import gap_dimensions
-from monitor.core.standings import Gap, Standings, slice_standing, standings
+from monitor.core.standings import Gap, Standings, slice_standing
 from monitor.core.telling import Desk
 from monitor.core.unit_fit import unit_fit
 from monitor.core.units import Units
 from monitor.core.watching import Found, Watches
-from monitor.core.what_changed import what_changed
 from monitor.core.worse_lists import WorseList, worse_list
 
 HOUR = 3600.0
 DAY = 86400.0
 
-EXPLAINED_DAYS = 7.0
-"""How long an open incident is explained anew each day: after a week its slice is what on-call works on."""
 GAP_CELLS_MIN = 100
 """No gap is looked for below this many labelled cells: 50 persons on either side."""
-CALL_CELLS_MIN = 8
-CALL_WORDS_MIN = 3000.0
-"""Nothing is read out of fewer calls or words: the scan's own minimum, and 25 minutes of speech."""
 
 
 class Decider:
@@ -87,7 +77,6 @@ class Decider:
         self._customer = customer
         self._settings = settings
         self._slicing = slicing
-        self._axes = axes_of(slicing)
         self._units = Units(settings.units, slicing)
         self._cells: Log[CellRow] = Log("cells", CellRow, settings.cells_max)
         self._traffic: Log[TrafficRow] = Log("traffic", TrafficRow, settings.traffic_max)
@@ -109,12 +98,12 @@ class Decider:
             maturity=settings.maturity_seconds,
         )
         self._models = ModelShares()
+        self._scenes = Scenes(settings, slicing, self._cells, self._watches, self._claims)
+        self._alarms = Alarms(customer, self._desk, self._watches, self._cells, self._models)
         self._series = SeriesBook(customer)
         self._clock_dirty = False
         self._paid: set[str] = set()
         """Calibrated detectors whose share of the hour that is looked at was there."""
-        self._scene_of: tuple[int, float, Scene] | None = None
-        self._standings_of: tuple[Scene, Standings] | None = None
 
     # ---------------------------------------------------------------------------------------------------- buffering
     def observe(self, observation: Observation) -> None:
@@ -183,7 +172,7 @@ class Decider:
         if clock.maturity is not None:
             told += self._close(now, clock.maturity)
             if daily:
-                told += self._explain_again(now) + self._calls(now) + self._small(now) + self._gaps(now)
+                told += self._look_once_a_day(now)
             told += self._resolve(now)
         if daily:
             clock.unit_fit = self._judge_units(now)
@@ -219,13 +208,13 @@ class Decider:
         self._traffic.append(now, [traffic_of(row) for row in rows])
         self._slices.closed(rows)
         self._note_few(cells)
-        told = self._alarms(found, now)
+        told = self._alarms.tell(found, self._scene(now), clock, now) if found else []
         if gaps := self._gap_bets.take(cells, clock.ledger):
             told += self._gap_pages.tell(gaps, self._scene(now), now)
         told += self._advise(advice, cells, now)
-        self._bet_on_recovery(cells, now)
+        self._alarms.bet_on_recovery(cells, now)
         closed = self._close_baselines(closed_at)
-        self._better_over(closed, now)
+        self._alarms.better_over(closed, clock, now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
         self._traffic.forget(closed_at - self._settings.horizon_seconds)
         self._models.forget(closed_at - self._settings.horizon_seconds)
@@ -254,81 +243,17 @@ class Decider:
                 break
         self._clock.few = len(units) < FEW_UNITS and words > LONG_UNIT_WORDS * len(units)
 
-    def _alarms(self, found: Sequence[Found], now: float, reason: Why = Why.BASELINE_EXCEEDED) -> list[Transition]:
-        told: list[Transition | None] = []
-        for alarm in sorted(found, key=lambda found: (len(found.slice), found.slice)):
-            direction = Direction.WORSE if alarm.alarm == Alarm.WORSE else Direction.BETTER
-            told.append(self._alarm(alarm, direction, now, reason))
-        return [transition for transition in told if transition is not None]
-
     def _advise(self, found: Sequence[Advice], cells: Sequence[CellRow], now: float) -> list[Transition]:
         """What other detectors alarmed on: tickets, or pages of those that were calibrated and are paid for."""
         told: list[Transition] = []
         for advice in found:
             if advice.detector in self._paid and advice.calibrated:
                 alarm = Found(advice.slice, Alarm.WORSE, 0.0, now)
-                page = self._alarm(alarm, Direction.WORSE, now, Why(advice.detector))
-                told += [] if page is None else [page]
+                told += self._alarms.tell([alarm], self._scene(now), self._clock, now, Why(advice.detector))
             else:
-                parts = (self._scene(now), list(self._desk.book), now, self._clock, self._untested())
+                parts = (self._scene(now), list(self._desk.book), now, self._clock, self._alarms.untested(self._clock))
                 told += self._tickets.tell(advice, *parts)
         return told + self._tickets.over(cells, lambda: self._scene(now), list(self._desk.book), now)
-
-    def _alarm(
-        self, alarm: Found, direction: Direction, now: float, reason: Why = Why.BASELINE_EXCEEDED
-    ) -> Transition | None:
-        scene = self._scene(now)
-        incident = self._overlapping(alarm.slice, direction, scene)
-        sign = 1.0 if direction == Direction.WORSE else -1.0
-        diagnosis = diagnose(scene, alarm.slice, epochs(scene, list(self._desk.book)), sign)
-        if incident is None:  # one cause may alarm in slices that share nothing: what explains them does
-            incident = self._overlapping(diagnosis.slice, direction, scene)
-        if incident is not None:
-            return self._desk.join(incident, alarm.slice, now, alarm.evidence, scene.now)
-        reason = reason if direction == Direction.WORSE else Why.IMPROVED
-        return self._open(alarm.slice, diagnosis, direction, reason, alarm.evidence, now)
-
-    def _overlapping(self, slice_: Slice, direction: Direction, scene: Scene) -> Incident | None:
-        return overlapping(list(self._desk.book), slice_, direction, scene)
-
-    def _open(
-        self, found_by: Slice, diagnosis: Diagnosis, direction: Direction, reason: Why, evidence: float, now: float
-    ) -> Transition:
-        return self._desk.open_change(
-            found_by,
-            diagnosis,
-            direction,
-            reason,
-            evidence,
-            now,
-            self._clock.new_models(diagnosis.since, now),
-            self._untested(),
-            self._recovery(diagnosis, found_by, now) if direction == Direction.WORSE else None,
-            what_changed(self._scene(now), diagnosis, self._models),
-        )
-
-    def _untested(self) -> int:
-        return 0 if self._clock.few else sum(watch.baseline is None for watch in self._watches)
-
-    # ------------------------------------------------------------------------------------------------------ recovery
-    def _recovery(self, diagnosis: Diagnosis, found_by: Slice, now: float) -> Recovery:
-        before = diagnosis.measured.before or 0.0
-        closed_at = now - (self._clock.maturity or 0.0)
-        return recovery_of(diagnosis.slice, found_by, before, self._watches, self._cells, closed_at)
-
-    def _bet_on_recovery(self, cells: Sequence[CellRow], now: float) -> None:
-        for incident in self._desk.book if cells else ():
-            if incident.state == State.FIRING and incident.recovery is not None:
-                if recovers(incident.recovery, incident.slice, cells, self._watches):
-                    self._desk.recovered(incident, now)
-                self._desk.book.touch(incident)
-
-    def _better_over(self, closed: Sequence[Slice], now: float) -> None:
-        """A slice that had improved has a baseline again; few units have none: there the hold time is all."""
-        for incident in self._desk.book:
-            better = incident.last.direction == Direction.BETTER and incident.state == State.FIRING
-            if better and (self._clock.few or incident.slice in closed or incident.found_by in closed):
-                self._desk.recovered(incident, now)
 
     def _resolve(self, now: float) -> list[Transition]:
         waiting = [i for i in self._desk.book if i.state in (State.RECOVERING, State.RESOLVED)]
@@ -336,56 +261,11 @@ class Decider:
         return [transition for transition in told if transition is not None]
 
     # --------------------------------------------------------------------------------------------------- once a day
-    def _explain_again(self, now: float) -> list[Transition]:
-        told: list[Transition] = []
-        for incident in list(self._desk.book):
-            worse = incident.last.direction == Direction.WORSE
-            changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL)
-            if not (worse and changed and incident.state == State.FIRING):
-                continue
-            if now - incident.opened_at > EXPLAINED_DAYS * DAY:
-                continue
-            diagnosis = diagnose_again(self._scene(now), incident, list(self._desk.book))
-            if diagnosis is None:
-                continue
-            models = self._clock.new_models(diagnosis.since, now)
-            with_it = what_changed(self._scene(now), diagnosis, self._models)
-            transition = self._desk.rename(incident, diagnosis, now, models, self._untested(), with_it)
-            if transition is not None:
-                incident.recovery = self._recovery(diagnosis, incident.found_by, now)
-                told.append(transition)
-        return told
-
-    def _calls(self, now: float) -> list[Transition]:
-        """The daily look at few long units, which costs what the day has earned."""
-        clock, scene = self._clock, self._scene(now)
-        if (
-            not self._bets
-            or not clock.few
-            or len(scene.cells) < CALL_CELLS_MIN
-            or scene.cells.words.sum() < CALL_WORDS_MIN
-        ):
-            return []
-        chance = clock.ledger.spend(clock.ledger.chance(clock.calls_at, scene.now), by=CALLS)
-        clock.calls_at = scene.now
-        told: list[Transition] = []
-        for direction, sign, allowed in (
-            (Direction.WORSE, 1.0, chance),
-            (Direction.BETTER, -1.0, chance / BETTER_PART),
-        ):
-            epoch = epochs(scene, list(self._desk.book))
-            seed = _seed(self._customer, now, direction)
-            found = diagnose_few(scene, epoch, seed, sign, allowed)
-            if found is None:
-                continue
-            diagnosis, p = found
-            incident = self._overlapping(diagnosis.slice, direction, scene)
-            if incident is None:
-                reason = Why.CALLS_WORSE if direction == Direction.WORSE else Why.IMPROVED
-                told.append(self._open(diagnosis.slice, diagnosis, direction, reason, 1 / p, now))
-            elif (transition := self._desk.join(incident, diagnosis.slice, now, 1 / p, scene.now)) is not None:
-                told.append(transition)
-        return told
+    def _look_once_a_day(self, now: float) -> list[Transition]:
+        told = self._alarms.explain_again(self._scene(now), self._clock, now)
+        if self._bets:
+            told += self._alarms.look_at_calls(self._scene(now), self._clock, now)
+        return told + self._small(now) + self._gaps(now)
 
     def _judge_units(self, now: float) -> UnitFit | None:
         scene, speakers = self._scene(now), [row.speaker for row in self._cells]
@@ -399,22 +279,14 @@ class Decider:
         scene = self._scene(now)
         epoch = epochs(scene, list(self._desk.book))
         found = look_at_small(self._watches, scene, epoch, self._clock.ledger, self._settings.learn, self._customer)
-        return self._alarms(found, now, Why.FEW_LABELS_WORSE)
+        return self._alarms.tell(found, scene, self._clock, now, Why.FEW_LABELS_WORSE)
 
     def _gaps(self, now: float) -> list[Transition]:
-        if len(self._scene(now).cells) < GAP_CELLS_MIN:
-            return []
-        present = self._gap_pages.verdicts(self._unexplained_gaps(now), self._gap_bets, self._scene(now))
-        return self._conditions.gaps(present, now)
-
-    def _unexplained_gaps(self, now: float) -> Mapping[Slice, Gap]:
-        """Gaps without the cells that an incident explains: what has a page of its own was not there all along."""
         scene = self._scene(now)
-        worse = [incident for incident in self._desk.book if incident.last.direction == Direction.WORSE]
-        explained = epochs(scene, worse) > 0
-        if not explained.any():
-            return self._standings().gaps
-        return self._standings_at(dataclasses.replace(scene, cells=scene.cells.select(~explained))).gaps
+        if len(scene.cells) < GAP_CELLS_MIN:
+            return []
+        present = self._gap_pages.verdicts(self._unexplained_gaps(scene), self._gap_bets, scene)
+        return self._conditions.gaps(present, now)
 
     # ------------------------------------------------------------------------------------------------------- to show
     def standing(self, slice_: Slice) -> SliceStanding | None:
@@ -437,7 +309,7 @@ class Decider:
         if not len(scene.cells):
             return None
         epoch = epochs(scene, list(self._desk.book))
-        parts = (self._watches, self._unexplained_gaps(now), self._clock.ledger, self._settings)
+        parts = (self._watches, self._unexplained_gaps(scene), self._clock.ledger, self._settings)
         return Remembered(list(self._cells), epoch, list(self._traffic), *parts, self._clock.few)
 
     def unit_fit(self) -> UnitFit | None:
@@ -527,6 +399,15 @@ class Decider:
             },
         )
 
+    def _scene(self, now: float) -> Scene:
+        return self._scenes.at(now, self._clock)
+
+    def _standings(self) -> Standings:
+        return self._scenes.standings(self._scene(self._clock.looked_at or 0.0))
+
+    def _unexplained_gaps(self, scene: Scene) -> Mapping[Slice, Gap]:
+        return self._scenes.unexplained_gaps(scene, self._desk.book)
+
     def _counters(self) -> dict[str, int]:
         """What only rises, a restart included."""
         return {
@@ -535,41 +416,6 @@ class Decider:
             "traffic_forgotten": self._traffic.forgotten,
             "incidents_forgotten": self._desk.book.forgotten,
         }
-
-    def _standings(self) -> Standings:
-        """Courses and gaps of every slice, made anew only after units have closed."""
-        scene = self._scene(self._clock.looked_at or 0.0)
-        made = self._standings_of
-        if made is None or made[0] is not scene:
-            made = self._standings_of = (scene, self._standings_at(scene))
-        return made[1]
-
-    def _standings_at(self, scene: Scene) -> Standings:
-        names = [name for name in gap_dimensions(self._slicing.sliced) if (name,) in scene.axes]
-        names += self._claims.dimensions
-        parts = (self._settings.gaps, self._settings.margin, self._slicing.settings.demographics)
-        return standings(scene.cells, scene.axes, scene.now, names, scene.strata, *parts)
-
-    def _scene(self, now: float) -> Scene:
-        closed_at = now - (self._clock.maturity or 0.0)
-        made = self._scene_of
-        if made is not None and made[0] == self._cells.version and made[1] == closed_at:
-            return made[2]
-        cells = (
-            made[2].cells
-            if made is not None and made[0] == self._cells.version
-            else self._claims.with_columns(to_cells(list(self._cells), self._slicing.names))
-        )
-        scene = Scene(
-            cells,
-            [*self._watches.active_axes(self._axes), *self._claims.axes],
-            self._slicing.settings.strata,
-            closed_at,
-            self._clock.few,
-            self._settings.explain,
-        )
-        self._scene_of = (self._cells.version, closed_at, scene)
-        return scene
 
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:
@@ -633,15 +479,3 @@ class Decider:
                 self._units.counters = counters
                 self._units.maturity = clock.maturity
                 self._units.taken_until = float("-inf") if clock.looked_at is None else clock.looked_at
-
-
-def axes_of(slicing: Slicing) -> list[tuple[str, ...]]:
-    """One-way for each sliced dimension, then the configured intersections."""
-    pairs = (tuple(sorted(pair)) for pair in slicing.settings.intersections)
-    return [*((name,) for name in slicing.sliced), *dict.fromkeys(pairs)]
-
-
-def _seed(customer: str, now: float, direction: Direction) -> int:
-    """A replay draws the same numbers."""
-    said = f"{customer}\x1f{now!r}\x1f{direction}"
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")
