@@ -6,7 +6,8 @@ brings is what came after.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monitor.adapters.claims_file import changed_claims
@@ -43,7 +44,9 @@ def submit(
     """
     deciders = dict(read_customers(settings, folder).deciders())
     problems, name = [], customer
-    if name is None:
+    if name is not None and name not in deciders:
+        problems.append(_unknown_customer(name, deciders))
+    elif name is None:
         name = next(iter(deciders)) if len(deciders) == 1 else None
         if name is None:
             known = ", ".join(sorted(deciders)[:10]) or "none yet"
@@ -121,6 +124,8 @@ def verify(settings: Settings, folder: Path, wanted: str | None, customer: str |
     Raises ConfigError for an id that nobody submitted, StateRefused.
     """
     deciders = dict(read_customers(settings, folder).deciders())
+    if customer is not None and customer not in deciders:
+        raise ConfigError([_unknown_customer(customer, deciders)])
     with changed_claims(folder) as claims:
         shown = [claim for claim in claims if wanted in (None, claim.id) and customer in (None, claim.customer)]
         if wanted is not None and not shown:
@@ -133,8 +138,18 @@ def verify(settings: Settings, folder: Path, wanted: str | None, customer: str |
     return shown
 
 
+def _unknown_customer(wanted: str, known: Iterable[str]) -> Problem:
+    near = difflib.get_close_matches(wanted, list(known), n=1, cutoff=0.0)
+    want = f"a customer that was seen: the nearest is {near[0]}" if near else "a customer that was seen: none was yet"
+    return Problem(path="--customer", got=wanted, want=want)
+
+
 def _advance(claim: Claim, decider: Decider) -> None:
     names = decider.slicing.names
     if decider.closed_until is not None:
-        predicate = parse(claim.where, names)
+        try:
+            predicate = parse(claim.where, names)
+        except PredicateError as error:
+            want = f"the attributes it was submitted with ({error}); give their configuration by --config"
+            raise ConfigError([Problem(path=claim.id, got=claim.where, want=want)]) from None
         take(claim, predicate, names, decider.closed(), decider.closed_until, decider.remembers_since)

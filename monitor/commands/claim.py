@@ -85,7 +85,7 @@ def verify(
     verdicts = {claim.verdict for claim in claims}
     if ClaimVerdict.NOT_SUPPORTED in verdicts:
         raise typer.Exit(EXIT_NO)
-    if verdicts - {ClaimVerdict.VERIFIED}:
+    if not claims or verdicts - {ClaimVerdict.VERIFIED}:
         raise typer.Exit(EXIT_INSUFFICIENT)
 
 

@@ -137,7 +137,7 @@ def upper_bound(counts: Sequence[int], replicates: int) -> float:
     """One-sided 95 % bound on the mean of counts; those that are missing were 0. Spread beyond Poisson's widens it.
 
     >>> round(upper_bound([0] * 60, 60), 3), round(upper_bound([1, 0, 0, 2], 4), 2)
-    (0.055, 2.16)
+    (0.055, 2.2)
     """
     total = sum(counts)
     mean = total / replicates

@@ -164,7 +164,7 @@ class Decider:
         if clock.maturity is None:
             learn_seconds = self._settings.learn.learn_seconds
             found = find_maturity(now, clock.first_at, learn_seconds, self._units.reference_delays)
-            clock.maturity = self._imports.maturity or found
+            clock.maturity = found if self._imports.maturity is None else self._imports.maturity
             self._units.maturity = clock.maturity
         daily = now % DAY == 0.0
         if daily:

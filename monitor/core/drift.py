@@ -166,6 +166,16 @@ def _parents(
     return fit(cells, sum((seen - expected) ** 2 for expected, seen, _ in found) / total) if total else None
 
 
+def reach_of(weight_max: float, unit: UnitSums) -> tuple[float, float]:
+    """(the largest weight of late with this unit, how many times the unit's own that is): known before errors are."""
+    corrected = sum(part.corrected for part in unit)
+    if not corrected:
+        return weight_max, 1.0
+    weight = sum(part.words for part in unit) / corrected
+    weight_max = max(weight, WEIGHT_KEPT * weight_max)
+    return weight_max, weight_max / weight
+
+
 class Watch(msgspec.Struct):
     """One slice's learning, baseline and evidence. Mutable, private to its decider.
 
@@ -252,13 +262,8 @@ class Watch(msgspec.Struct):
         self.earned = max(self.earned, ledger.earned(self.depth, ledger.until))
 
     def _reach(self, unit: UnitSums) -> float:
-        """How many times the unit's weight the largest of late is. Weights are known before errors."""
-        corrected = sum(part.corrected for part in unit)
-        if not corrected:
-            return 1.0
-        weight = sum(part.words for part in unit) / corrected
-        self.weight_max = max(weight, WEIGHT_KEPT * self.weight_max)
-        return self.weight_max / weight
+        self.weight_max, reach = reach_of(self.weight_max, unit)
+        return reach
 
     def bet(self, unit: UnitSums, ended_at: float, ledger: Ledger) -> tuple[Alarm, float] | None:
         """Bet on one closed unit: what it concluded and the evidence at that moment, or None."""

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from statistics import NormalDist
 from typing import TypeVar
 
-from monitor.core.drift import UnitSums, Watch
+from monitor.core.drift import UnitSums, Watch, reach_of
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_worse, mean
 from monitor.core.records import Slice
 from monitor.core.standing_gaps import GapRow
@@ -67,6 +67,7 @@ def drift_e_values(
     now    event time by which units are closed
     """
     wealth: dict[Slice, tuple[Evidence, float]] = {}
+    weights: dict[Slice, float] = {}
     begins = {
         slice_: max(since, watch.closed_at)
         for slice_, watch in watches.items()
@@ -75,13 +76,16 @@ def drift_e_values(
     for ended_at, sums in units:
         for slice_, unit in sums.items():
             begin, baseline = begins.get(slice_), watches[slice_].baseline if slice_ in watches else None
-            if begin is None or baseline is None or not begin < ended_at <= now:
+            if begin is None or baseline is None:
+                continue
+            weights[slice_], reach = reach_of(weights.get(slice_, 0.0), unit)  # of what came before the bets as well
+            if not begin < ended_at <= now:
                 continue
             expected, errors, _ = baseline.expectation(unit)
             if expected > 0:
                 evidence, last = wealth.get(slice_, (NO_EVIDENCE, begin))
                 money = (ended_at - last) / (now - begin)
-                evidence = bet_worse(evidence, money, errors, expected, baseline.rho, baseline.scale)
+                evidence = bet_worse(evidence, money, errors, expected, baseline.rho, baseline.scale, reach)
                 wealth[slice_] = evidence, ended_at
     found = {}
     for slice_, begin in begins.items():

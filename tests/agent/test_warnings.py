@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from structlog import get_logger
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
 from monitor.core.records import BlockRatio, UnitFit, View
 from monitor.serving import DAY, warn_of_units
@@ -18,8 +18,10 @@ def seen(at: float, longer: str | None = "day") -> View:
 def test_units_that_are_too_short_are_logged_once_an_event_day_while_it_holds() -> None:
     """A view comes every few seconds; a warning as often is switched off, one that never returns forgotten."""
     warned: dict[str, float] = {}
-    with capture_logs() as logged:
-        for at, longer in ((0.0, "day"), (0.0, "day"), (DAY, "day"), (2 * DAY, None)):
-            warn_of_units(get_logger(), seen(at, longer), warned)
+    capture = LogCapture()
+    log = structlog.wrap_logger(None, [capture], structlog.make_filtering_bound_logger("info"))
+    for at, longer in ((0.0, "day"), (0.0, "day"), (DAY, "day"), (2 * DAY, None)):
+        warn_of_units(log, seen(at, longer), warned)
+    logged = capture.entries
     assert [entry["event"] for entry in logged] == ["unit_too_short"] * 2
     assert logged[0]["reason"] == "day" and "decide.unit" in logged[0]["summary"]
