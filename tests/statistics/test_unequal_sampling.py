@@ -23,6 +23,7 @@ from monitor.core.cells import Cells
 from monitor.core.closed_units import CellRow, cell_of, to_cells
 from monitor.core.describing import measure
 from monitor.core.drift import Alarm, Baseline, StratumSums, Watch
+from monitor.core.e_values import drift_e_values
 from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.evidence import mean
 from monitor.core.groupings import mask_of
@@ -228,3 +229,24 @@ def test_a_doubling_is_still_found(scheme: str) -> None:
     """Weights cost power, but must not take it away. 20 of 20 streams of 240 sessions with each scheme."""
     found = sum(excess(sampled(SCHEMES[scheme], seed), rho=1.2, factor=2.0, pages=3.0)[2] for seed in range(20))
     assert found >= 17
+
+
+@pytest.mark.parametrize("scheme", ["evenly", "hard ones rarely", "hard ones often"])
+def test_the_list_of_worse_slices_believes_no_evidence_of_sampling(scheme: str) -> None:
+    """An e-value has a mean of at most 1 where nothing is worse: 4 standard errors over 25 streams."""
+    values = []
+    for seed in range(25):
+        rows = sampled(SCHEMES[scheme], seed).rows
+        rates = {f"{accent}\x1f{site}": true_rate(accent, site) for accent in FACTOR for site in HARD_SHARE}
+        units = [
+            (
+                unit[0].ended_at,
+                tuple(StratumSums("\x1f".join(row.labels), row.errors, row.words, row.plain_words) for row in unit),
+            )
+            for unit in (list(unit) for _, unit in groupby(rows, key=lambda row: row.unit))
+        ]
+        scale = float(np.mean([sum(rates[part.stratum] * part.words for part in unit) for _, unit in units]))
+        watch = Watch(slice=(), learning_since=0.0, baseline=Baseline(rates, 1.0, scale), closed_at=MARCH_2 - 1)
+        told = drift_e_values({(): watch}, [(at, {(): unit}) for at, unit in units], MARCH_2 - 1, units[-1][0] + 1)
+        values.append(told[()])
+    assert np.mean(values) <= 1 + 4 * np.std(values) / 5
