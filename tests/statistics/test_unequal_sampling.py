@@ -233,7 +233,7 @@ def test_a_doubling_is_still_found(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["evenly", "hard ones rarely", "hard ones often"])
 def test_the_list_of_worse_slices_believes_no_evidence_of_sampling(scheme: str) -> None:
-    """An e-value has a mean of at most 1 where nothing is worse: 4 standard errors over 25 streams."""
+    """By Markov one of 25 e-values reaches 5,000 with probability .005 where nothing is worse."""
     values = []
     for seed in range(25):
         rows = sampled(SCHEMES[scheme], seed).rows
@@ -249,4 +249,4 @@ def test_the_list_of_worse_slices_believes_no_evidence_of_sampling(scheme: str) 
         watch = Watch(slice=(), learning_since=0.0, baseline=Baseline(rates, 1.0, scale), closed_at=MARCH_2 - 1)
         told = drift_e_values({(): watch}, [(at, {(): unit}) for at, unit in units], MARCH_2 - 1, units[-1][0] + 1)
         values.append(told[()])
-    assert np.mean(values) <= 1 + 4 * np.std(values) / 5
+    assert max(values) < 5_000.0
