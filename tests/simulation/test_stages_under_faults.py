@@ -277,7 +277,11 @@ def simulate(folder: Path, seed: int, broken: Callable[[pytest.MonkeyPatch], Non
         if broken is not None:
             broken(monkeypatch)
         fate.rule(monkeypatch)
-        World(folder, clock, fate, seed).run()
+        world = World(folder, clock, fate, seed)
+        try:
+            world.run()
+        finally:
+            world.cluster.close()
 
 
 @pytest.mark.parametrize("seed", range(10))

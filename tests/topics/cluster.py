@@ -72,6 +72,7 @@ class Cluster:
         self.clock = clock
         self.broker = MemoryBroker(now=clock.monotonic)
         self._overrides = overrides
+        self._processes: list[Process] = []
         self._partitions = dict.fromkeys((*INPUTS, "pairs", "outcomes"), partitions)
         self._partitions.update({"reviews": 1, "dead-letters": 1})
         for topic, number in self._partitions.items():
@@ -94,9 +95,15 @@ class Cluster:
     def process(self, *stages: str, node: str = "node") -> Process:
         """One more process; processes of one node share its disk."""
         settings = self.settings(node)
-        return Process(
-            self, Stages(settings, stages or STAGES, LOG, build_scorer(settings), connect=self._connections())
-        )
+        connected = Stages(settings, stages or STAGES, LOG, build_scorer(settings), connect=self._connections())
+        self._processes.append(Process(self, connected))
+        return self._processes[-1]
+
+    def close(self) -> None:
+        """Let go of the files of processes that the test left alive: thousands of tests share one process."""
+        for process in self._processes:
+            if process.alive:
+                process.kill()
 
     def _connections(self) -> Connections:
         def consumer(_settings: Settings, role: str, topics: Sequence[str]) -> LogConsumer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +19,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, clock: Clock) -> Cluster:
-    return Cluster(tmp_path, clock)
+def make_cluster(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Cluster]]:
+    """A cluster with other settings, by `Cluster`'s keywords."""
+    made: list[Cluster] = []
+
+    def make(**changes: object) -> Cluster:
+        made.append(Cluster(tmp_path, clock, **changes))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
 
 
 @pytest.fixture
-def make_cluster(tmp_path: Path, clock: Clock) -> Callable[..., Cluster]:
-    """A cluster with other settings, by `Cluster`'s keywords."""
-
-    def make(**changes: object) -> Cluster:
-        return Cluster(tmp_path, clock, **changes)  # type: ignore[arg-type]
-
-    return make
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    return make_cluster()
 
 
 @pytest.fixture
