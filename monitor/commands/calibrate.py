@@ -16,7 +16,6 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
-    chosen,
 )
 
 if TYPE_CHECKING:
@@ -45,11 +44,11 @@ def calibrate(
 ) -> None:
     """Find the threshold that keeps false alarms within a share of the page budget; exit 1 if none does."""
     from monitor.config import load_settings
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     settings = load_settings(config, os.environ)
-    found = dict(read_customers(settings, folder, calibrated=False).deciders())
-    name = _one_customer(chosen(list(found), customer, folder or Path(settings.state.path)))
+    found = read_deciders(settings, folder, customer, calibrated=False)
+    name = _one_customer(list(found))
     wanted = _one_detector(settings, name, detector)
     decide = settings.customers.get(name, settings.decide)
     allowed = share * decide.page_budget * 90.0 / decide.page_budget_days
@@ -117,9 +116,9 @@ def _one_detector(settings: Settings, customer: str, detector: str | None) -> st
 
 def _learned(decider: Decider) -> tuple[list[Clustered], float]:
     """Units of the time that the first baselines were learned from, and how long that was."""
-    from itertools import groupby
 
     from monitor.core.calibrating import Clustered
+    from monitor.core.closed_units import units_of
 
     closed = decider.baselines()[1]
     if not closed:
@@ -127,8 +126,7 @@ def _learned(decider: Decider) -> tuple[list[Clustered], float]:
     _, first, closed_at = min(closed, key=lambda entry: (entry[2], entry[0]))
     since, until = first.learned_from, first.learned_until or closed_at
     units = []
-    for _, rows in groupby(decider.closed(), key=lambda row: row.unit):
-        unit = list(rows)
+    for unit in units_of(decider.closed()):
         if since <= unit[0].ended_at <= until:
             units.append(Clustered(unit[0].person, unit[0].ended_at - since, decider.sums(unit)))
     return units, max(until - since, 86400.0)

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 
 from monitor.core.changes import Change
-from monitor.core.closed_units import CellRow, Log
+from monitor.core.closed_units import CellRow, Log, units_of
 from monitor.core.detectors import (
+    MEMORY_DAYS,
     NORM_UNITS_MAX,
     NORM_UNITS_MIN,
     PAGE_BUDGET,
+    TURN_DAYS,
     Anchored,
     Calibration,
     Make,
@@ -32,11 +33,6 @@ from monitor.core.slicing import slice_name
 from monitor.core.watching import Watches
 
 DAY = 86400.0
-
-TURN_DAYS = 7
-MEMORY_DAYS = 14
-"""A detector remembers 14 to 21 days: within the log's 28 with a week to spare. At half, two units a day never add up;
-at double, the log has forgotten what a restart needs."""
 
 
 class Advice(NamedTuple):
@@ -224,8 +220,8 @@ class Advisers:
                 self._dirty.add(slice_)
 
     def _units(self, rows: Iterable[CellRow]) -> Iterable[tuple[Slice, UnitSums]]:
-        for _, unit in groupby(rows, key=lambda row: row.unit):
-            yield from self._watches.sums(list(unit)).items()  # slices do not know each other: any order will do
+        for unit in units_of(rows):
+            yield from self._watches.sums(unit).items()  # slices do not know each other: any order will do
 
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:

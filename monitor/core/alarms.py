@@ -7,7 +7,6 @@ asked here: whoever alarmed has paid for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from monitor.core.accounts import CALLS
 from monitor.core.budget import BETTER_PART
@@ -16,6 +15,7 @@ from monitor.core.decider_clock import DAY, Clock
 from monitor.core.describing import Why
 from monitor.core.diagnosing import Diagnosis, Scene, diagnose, diagnose_again, diagnose_few, epochs, overlapping
 from monitor.core.drift import Alarm
+from monitor.core.few_units import seed_of
 from monitor.core.incidents import State
 from monitor.core.model_shares import ModelShares
 from monitor.core.records import Direction, IncidentKind, Slice, Transition
@@ -147,7 +147,7 @@ class Alarms:
             (Direction.BETTER, -1.0, chance / BETTER_PART),
         ):
             book = list(self._desk.book)
-            seed = _seed(self._customer, now, direction)
+            seed = seed_of(self._customer, now, direction)
             found = diagnose_few(scene, epochs(scene, book), seed, sign, allowed)
             if found is None:
                 continue
@@ -159,9 +159,3 @@ class Alarms:
             elif (transition := self._desk.join(incident, diagnosis.slice, now, 1 / p, scene.now)) is not None:
                 told.append(transition)
         return told
-
-
-def _seed(customer: str, now: float, direction: Direction) -> int:
-    """A replay draws the same numbers."""
-    said = f"{customer}\x1f{now!r}\x1f{direction}"
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")

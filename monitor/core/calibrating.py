@@ -20,15 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.core.cells import IntArray
-from monitor.core.detectors import LADDERS, NORM_UNITS_MAX, Anchored, Make, excess, reading
+from monitor.core.detectors import LADDERS, MEMORY_DAYS, NORM_UNITS_MAX, TURN_DAYS, Anchored, Make, excess, reading
 from monitor.core.drift import LearnSettings, UnitSums, learn
 from monitor.core.records import Slice
 
 DAY = 86400.0
 DAYS = 90.0
 """What a page budget is stated for."""
-TURN_DAYS, MEMORY_DAYS = 7, 14
-"""As `advising` runs them."""
 Z95 = 1.645
 
 

@@ -17,17 +17,16 @@ Source. Waudby-Smith and Ramdas 2023 (betting); Xu and Ramdas 2024 (e-LOND); `ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
-from itertools import groupby
 
 import msgspec
 
 from monitor.core.cells import ERRORS_CAP
-from monitor.core.closed_units import CellRow
+from monitor.core.closed_units import CellRow, units_of
 from monitor.core.estimators import WEIGHT_ONE
-from monitor.core.evidence import CAUTIOUS_STAKES, RUIN, Evidence, mean
+from monitor.core.evidence import CAUTIOUS_STAKES, RUIN, Evidence, mean, multiplied
 from monitor.core.matched_stakes import (
     OTHERS_MAX,
     RATE_MAX,
@@ -35,7 +34,6 @@ from monitor.core.matched_stakes import (
     Counted,
     Margin,
     block_factors,
-    multiplied,
 )
 from monitor.core.predicates import Predicate, holds
 
@@ -159,7 +157,7 @@ def take(
         _forget(claim)
         return
     first_time = not claim.by_task
-    for unit in _units(rows):
+    for unit in units_of(rows):
         ended_at = unit[0].ended_at
         if ended_at > closed_until:
             break
@@ -169,11 +167,6 @@ def take(
     claim.until = closed_until
     if claim.decided_at is not None:
         _forget(claim)
-
-
-def _units(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
-    for _, unit in groupby(rows, key=lambda row: row.unit):
-        yield list(unit)
 
 
 def _take_unit(claim: Claim, predicate: Predicate, names: Sequence[str], unit: Sequence[CellRow], fresh: bool) -> None:

@@ -6,7 +6,7 @@ the bound. A row is written once and never changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Generic, TypeVar
 
@@ -81,6 +81,12 @@ def open_traffic(units: Units) -> list[TrafficRow]:
         for labels, (seen, total) in sorted(sums.items()):
             rows.append(TrafficRow(unit.ended_at, unit.identity, labels, unit.first_at, seen, total, 0, 0))
     return rows
+
+
+def units_of(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
+    """Rows of one unit lie together."""
+    for _, unit in groupby(rows, key=lambda row: row.unit):
+        yield list(unit)
 
 
 RowType = TypeVar("RowType", CellRow, TrafficRow)

@@ -23,6 +23,11 @@ PAGE_BUDGET = "page-budget"
 BINARY = frozenset({"ddm", "hddm-a", "hddm-w"})
 """They read yes or no: whether a unit held more errors than its baseline allows."""
 
+TURN_DAYS = 7
+MEMORY_DAYS = 14
+"""A detector remembers 14 to 21 days: within the log's 28 with a week to spare. At half, two units a day never add up;
+at double, the log has forgotten what a restart needs."""
+
 NORM_UNITS_MAX = 200
 """Values that stand for the norm: twice KSWIN's window. At half, KSWIN's window is filled by what is to be judged; at
 double, each reset costs twice as much and ADWIN looks at the past for longer than at the present."""

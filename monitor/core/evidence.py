@@ -79,7 +79,18 @@ def bet_better(
 def _multiplied(
     evidence: Evidence, money: float, gain: float, lambda_max: float, stakes: tuple[float, float, float, float]
 ) -> Evidence:
-    factors = [1.0 + min(stake, lambda_max) * gain for stake in stakes]
+    a, b, c, d = stakes
+    factors = (
+        1.0 + min(a, lambda_max) * gain,
+        1.0 + min(b, lambda_max) * gain,
+        1.0 + min(c, lambda_max) * gain,
+        1.0 + min(d, lambda_max) * gain,
+    )
+    return multiplied(evidence, money, factors)
+
+
+def multiplied(evidence: Evidence, money: float, factors: tuple[float, float, float, float]) -> Evidence:
+    """Evidence into which this money was put before the errors were known, after what multiplied each stake."""
     return (
         (evidence[0] + money) * factors[0],
         (evidence[1] + money) * factors[1],

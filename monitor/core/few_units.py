@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -100,6 +101,12 @@ def scan_few(
         gain, _ = _gains(contrasts, _centred(draws, stratum), freedom, sign)
         exceeding += int(((gain - toll[:, None]).max(axis=0) >= best).sum())
     return FewLook((1 + exceeding) / (1 + DRAWS), explanation)
+
+
+def seed_of(customer: str, now: float, what: str) -> int:
+    """Of the draws of one look: a replay draws the same numbers."""
+    said = f"{customer}\x1f{now!r}\x1f{what}"
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")
 
 
 def _log_rates(cells: Cells) -> FloatArray:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 
 from monitor.core.budget import Ledger
 from monitor.core.changes import Change
-from monitor.core.closed_units import CellRow
-from monitor.core.evidence import NO_EVIDENCE, Evidence, mean
-from monitor.core.matched_stakes import OTHERS_MAX, Counted, Margin, block_factors, multiplied
+from monitor.core.closed_units import CellRow, units_of
+from monitor.core.evidence import NO_EVIDENCE, Evidence, mean, multiplied
+from monitor.core.matched_stakes import OTHERS_MAX, Counted, Margin, block_factors
 from monitor.core.records import OTHER, UNKNOWN, Slice
 from monitor.core.slicing import Slicing, slice_name
 from monitor.core.standing_gaps import GapSettings, speaker_dimensions, task_strata
@@ -193,10 +192,9 @@ class GapBets:
         found: list[FoundGap] = []
         if not self._dimensions:
             return found
-        for unit, members in groupby(rows, key=lambda row: row.unit):
-            parts = list(members)
+        for unit in units_of(rows):
             for dimension in self._dimensions:
-                found += self._take_unit(dimension, unit, parts, ledger)
+                found += self._take_unit(dimension, unit[0].unit, unit, ledger)
         self._admit(ledger)
         return found
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from monitor.core.cells import ERRORS_CAP
-from monitor.core.evidence import CAUTIOUS_STAKES, RUIN, Evidence
+from monitor.core.evidence import CAUTIOUS_STAKES, RUIN
 
 OTHERS_MAX = 24
 """Units of others in one block, the last ones: their mean has a fifth of one unit's spread, which the group's own unit
@@ -81,13 +81,3 @@ def block_factors(
                 factor *= 1.0 + against * gain
         factors.append(factor)
     return factors[0], factors[1], factors[2], factors[3]
-
-
-def multiplied(evidence: Evidence, money: float, factors: tuple[float, float, float, float]) -> Evidence:
-    """Wealth after a block into which this money was put before its errors were known."""
-    return (
-        (evidence[0] + money) * factors[0],
-        (evidence[1] + money) * factors[1],
-        (evidence[2] + money) * factors[2],
-        (evidence[3] + money) * factors[3],
-    )

@@ -9,11 +9,10 @@ Source. Ville 1939; mixture over the day of recovery as in Shin, Ramdas, Rinaldo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 import msgspec
 
-from monitor.core.closed_units import CellRow
+from monitor.core.closed_units import CellRow, units_of
 from monitor.core.evidence import CAUTIOUS_STAKES, NO_EVIDENCE, Evidence, bet_better, mean
 from monitor.core.records import Slice
 from monitor.core.watching import Watches
@@ -84,7 +83,7 @@ def recovery_of(
 
 def recovers(recovery: Recovery, slice_: Slice, rows: Sequence[CellRow], watches: Watches) -> bool:
     """Bet on the units among these rows that touch the slice, in order, until the evidence suffices."""
-    for _, unit in groupby(rows, key=lambda row: row.unit):
+    for unit in units_of(rows):
         errors = words = 0
         expected = ended_at = 0.0
         for row in unit:

@@ -7,7 +7,6 @@ of learning, and a fault in the second of them would be learned as normal. What 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from monitor.core.budget import Ledger
 from monitor.core.cells import Cells, FloatArray, IntArray
 from monitor.core.diagnosing import Scene
 from monitor.core.drift import Alarm, LearnSettings
+from monitor.core.few_units import seed_of
 from monitor.core.groupings import DAY, dense, groupings, strata
 from monitor.core.permutation_scan import CHANCE_MIN, excess_chance
 from monitor.core.records import Slice
@@ -48,7 +48,7 @@ def look_at_small(
         watches.touch(watch.slice)
         if money > 0.0:
             rows = rows[scene.cells.ended_at[rows] >= watch.learning_since]
-            seed = _seed(customer, scene.now, watch.slice)
+            seed = seed_of(customer, scene.now, slice_name(watch.slice))
             p = excess_chance(*_units(scene.cells, rows, stratum, scene.now), money, seed) if len(rows) else 1.0
             if p <= money:
                 found.append(Found(watch.slice, Alarm.WORSE, 1.0 / p, scene.now))
@@ -88,9 +88,3 @@ def _units(
 def _numbered(kinds: Sequence[tuple[int, ...]]) -> IntArray:
     numbers: dict[tuple[int, ...], int] = {}
     return np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds], np.int64)
-
-
-def _seed(customer: str, now: float, slice_: Slice) -> int:
-    """A replay shuffles alike."""
-    said = f"{customer}\x1f{now!r}\x1f{slice_name(slice_)}"
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 
 from monitor.core.budget import Ledger
 from monitor.core.changes import Change
-from monitor.core.closed_units import CellRow
+from monitor.core.closed_units import CellRow, units_of
 from monitor.core.drift import Alarm, LearnSettings, StratumSums, UnitSums, Watch
 from monitor.core.records import OTHER, Labels, Slice
 from monitor.core.slicing import Slicing, slice_name
@@ -94,10 +93,10 @@ class Watches:
         """
         awakened = self._note_values(rows)
         if awakened:
-            for unit in _units(past):
+            for unit in units_of(past):
                 self._count_new(unit, awakened, first_at)
         found: list[Found] = []
-        for unit in _units(rows):
+        for unit in units_of(rows):
             for slice_, sums in sorted(self.sums(unit).items()):
                 conclusion = self._take_unit(slice_, sums, unit[0].ended_at, first_at, ledger)
                 if conclusion is not None:
@@ -255,9 +254,3 @@ def _add(parts: dict[str, tuple[int, int, int]], stratum: str, row: CellRow) -> 
 
 def _by_stratum(parts: Mapping[str, tuple[int, int, int]]) -> UnitSums:
     return tuple(StratumSums(stratum, *parts[stratum]) for stratum in sorted(parts))
-
-
-def _units(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
-    """Rows of one unit lie together."""
-    for _, unit in groupby(rows, key=lambda row: row.unit):
-        yield list(unit)

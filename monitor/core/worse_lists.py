@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 
-from monitor.core.closed_units import CellRow
+from monitor.core.closed_units import CellRow, units_of
 from monitor.core.e_values import drift_e_values, e_bh, gap_e_value
 from monitor.core.records import IncidentKind, Record, Slice
 from monitor.core.standing_gaps import GapSettings, margin_of
@@ -41,7 +40,7 @@ def worse_list(
 
     rows  all that ended after `since`, in closing order; now: event time by which units are closed
     """
-    units = ((unit[0].ended_at, watches.sums(unit)) for unit in _units(rows))
+    units = ((unit[0].ended_at, watches.sums(unit)) for unit in units_of(rows))
     values = {
         (IncidentKind.DRIFT, slice_): value
         for slice_, value in drift_e_values({watch.slice: watch for watch in watches}, units, since, now).items()
@@ -52,8 +51,3 @@ def worse_list(
             values[IncidentKind.DISPARITY, slice_] = gap_e_value(gap.row, margin)
     listed = [Listed(slice=key[1], kind=key[0], e_value=values[key]) for key in e_bh(values, rate)]
     return WorseList(listed=tuple(listed), asked=len(values))
-
-
-def _units(rows: Iterable[CellRow]) -> Iterable[list[CellRow]]:
-    for _, unit in groupby(rows, key=lambda row: row.unit):
-        yield list(unit)

@@ -7,7 +7,8 @@ from math import prod
 
 import pytest
 
-from monitor.core.matched_stakes import Counted, Margin, block_factors, multiplied
+from monitor.core.evidence import multiplied
+from monitor.core.matched_stakes import Counted, Margin, block_factors
 
 POINTS, RATIO = Margin(1.0, 0.05), Margin(1.15, 0.0)
 
