@@ -6,8 +6,7 @@ brings is what came after.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from monitor.adapters.claims_file import changed_claims
@@ -18,7 +17,7 @@ from monitor.core.deciding import Decider
 from monitor.core.matched_gaps import fixed_tasks
 from monitor.core.predicates import Predicate, PredicateError, parse, unseen
 from monitor.core.slicing import Slicing
-from monitor.inspecting import read_customers
+from monitor.inspecting import read_deciders, unknown_customer
 from monitor.settings_source import Problem
 
 OPEN_MAX = 200
@@ -42,10 +41,10 @@ def submit(
 
     Raises ConfigError with every problem (and nothing is changed), StateRefused.
     """
-    deciders = dict(read_customers(settings, folder).deciders())
+    deciders = read_deciders(settings, folder)
     problems, name = [], customer
     if name is not None and name not in deciders:
-        problems.append(_unknown_customer(name, deciders))
+        problems.append(unknown_customer(name, deciders, folder))
     elif name is None:
         name = next(iter(deciders)) if len(deciders) == 1 else None
         if name is None:
@@ -123,9 +122,7 @@ def verify(settings: Settings, folder: Path, wanted: str | None, customer: str |
 
     Raises ConfigError for an id that nobody submitted, StateRefused.
     """
-    deciders = dict(read_customers(settings, folder).deciders())
-    if customer is not None and customer not in deciders:
-        raise ConfigError([_unknown_customer(customer, deciders)])
+    deciders = read_deciders(settings, folder, customer)
     with changed_claims(folder) as claims:
         shown = [claim for claim in claims if wanted in (None, claim.id) and customer in (None, claim.customer)]
         if wanted is not None and not shown:
@@ -136,12 +133,6 @@ def verify(settings: Settings, folder: Path, wanted: str | None, customer: str |
             if claim.open and decider is not None:
                 _advance(claim, decider)
     return shown
-
-
-def _unknown_customer(wanted: str, known: Iterable[str]) -> Problem:
-    near = difflib.get_close_matches(wanted, list(known), n=1, cutoff=0.0)
-    want = f"a customer that was seen: the nearest is {near[0]}" if near else "a customer that was seen: none was yet"
-    return Problem(path="--customer", got=wanted, want=want)
 
 
 def _advance(claim: Claim, decider: Decider) -> None:

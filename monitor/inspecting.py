@@ -5,13 +5,17 @@ Nothing is written. Of an agent that runs, what is seen is at most ten minutes o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from monitor.adapters.decisions import read_decisions
 from monitor.building import pipeline_settings, state_fingerprint
-from monitor.config import Settings
+from monitor.config import ConfigError, Settings
 from monitor.core.counters import Counters
 from monitor.core.customers import Customers, is_of_decide
+from monitor.core.deciding import Decider
+from monitor.settings_source import Problem
 
 
 def read_customers(settings: Settings, folder: Path | None = None, *, calibrated: bool = True) -> Customers:
@@ -27,3 +31,22 @@ def read_customers(settings: Settings, folder: Path | None = None, *, calibrated
         if is_of_decide(table):
             customers.restore(table, key, value)
     return customers
+
+
+def read_deciders(
+    settings: Settings, folder: Path | None = None, customer: str | None = None, *, calibrated: bool = True
+) -> dict[str, Decider]:
+    """Deciders by customer: of one, or of all that are known. Raises ConfigError, and as `read_customers` does."""
+    deciders = dict(read_customers(settings, folder, calibrated=calibrated).deciders())
+    if customer is None:
+        return deciders
+    if customer not in deciders:
+        raise ConfigError([unknown_customer(customer, deciders, folder or Path(settings.state.path))])
+    return {customer: deciders[customer]}
+
+
+def unknown_customer(wanted: str, known: Iterable[str], where: Path) -> Problem:
+    """What to say of a customer that is not known there: the nearest that is."""
+    similar = get_close_matches(wanted, list(known), n=1, cutoff=0.0)
+    want = f"a customer of {where}" + (f": the nearest is {similar[0]}" if similar else ", which has none yet")
+    return Problem(path="--customer", got=wanted, want=want)

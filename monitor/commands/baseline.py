@@ -15,7 +15,6 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
-    chosen,
 )
 
 if TYPE_CHECKING:
@@ -35,19 +34,18 @@ def export(
     """Write what slices expect, with versions; exit 3 if no slice has learned anything."""
     from monitor import baselines
     from monitor.config import load_settings
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     settings = load_settings(config, os.environ)
-    deciders = dict(read_customers(settings, folder).deciders())
-    names = chosen(list(deciders), customer, folder or Path(settings.state.path))
-    document = baselines.export(settings, [(name, deciders[name]) for name in names])
+    deciders = read_deciders(settings, folder, customer)
+    document = baselines.export(settings, list(deciders.items()))
     slices = sum(len(one.slices) for one in document.customers)
     if not slices:
         typer.echo("wervane: no slice has closed a baseline yet; nothing is written", err=True)
         raise typer.Exit(EXIT_INSUFFICIENT)
     baselines.write(out, document)
     if json:
-        typer.echo(as_json({"file": str(out), "customers": names, "slices": slices}))
+        typer.echo(as_json({"file": str(out), "customers": list(deciders), "slices": slices}))
         return
     for one in document.customers:
         for entry in one.slices:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from monitor.commands.options import ConfigOption, CustomerOption, FromOption, JsonOption, as_json, chosen
+from monitor.commands.options import ConfigOption, CustomerOption, FromOption, JsonOption, as_json
 
 if TYPE_CHECKING:
     from monitor.core.records import Account, Money
@@ -26,12 +25,10 @@ def budget(
 ) -> None:
     """Show the budget of false pages: granted, spent and left, by slice and direction."""
     from monitor.config import load_settings
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     settings = load_settings(config, os.environ)
-    customers = read_customers(settings, folder)
-    accounts = {account.customer: account for account in customers.budgets()}
-    shown = [accounts[name] for name in chosen(list(accounts), customer, folder or Path(settings.state.path))]
+    shown = [decider.account() for decider in read_deciders(settings, folder, customer).values()]
     if json:
         typer.echo(as_json([_document(account) for account in shown]))
         return

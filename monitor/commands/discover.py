@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,6 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
-    chosen,
 )
 
 if TYPE_CHECKING:
@@ -35,12 +33,11 @@ def discover(
 ) -> None:
     """Search the worst combination of attributes that is not tracked; exit 1 if none is sure, 3 if labels are few."""
     from monitor.config import load_settings
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     settings = load_settings(config, os.environ)
-    deciders = dict(read_customers(settings, folder).deciders())
-    names = chosen(list(deciders), customer, folder or Path(settings.state.path))
-    searches = {name: _search(deciders[name], depth) for name in names}
+    deciders = read_deciders(settings, folder, customer)
+    searches = {name: _search(decider, depth) for name, decider in deciders.items()}
     options = f" --config {shlex.quote(str(config))}" if config else ""
     if json:
         typer.echo(as_json([_document(name, search, options) for name, search in searches.items()]))

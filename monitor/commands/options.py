@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -31,19 +30,3 @@ def as_json(document: object) -> str:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-
-
-def chosen(names: Sequence[str], wanted: str | None, where: Path) -> list[str]:
-    """The customers that --customer means, of those that are known in `where`. Raises ConfigError."""
-    if wanted is None:
-        return sorted(names)
-    if wanted in names:
-        return [wanted]
-    import difflib
-
-    from monitor.config import ConfigError
-    from monitor.settings_source import Problem
-
-    similar = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)
-    want = f"a customer of {where}" + (f": the nearest is {similar[0]}" if similar else ", which has none yet")
-    raise ConfigError([Problem(path="--customer", got=wanted, want=want)])

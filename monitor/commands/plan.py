@@ -7,7 +7,6 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -19,12 +18,10 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
-    chosen,
 )
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.core.customers import Customers
     from monitor.core.plans import Remembered, SlicePlan, Wanted
     from monitor.core.records import Slice
     from monitor.settings_source import Problem
@@ -71,11 +68,12 @@ def plan(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small matrices: threads would only wait for each other
 
     from monitor.core.plans import Wanted, plan_slices
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     amount, factor = _rise(rise)
     wanted = Wanted(gap=gap, days=days, power=power, rise=amount, factor=factor)
-    subjects = _subjects(read_customers(settings, folder), customer, folder or Path(settings.state.path))
+    deciders = read_deciders(settings, folder, customer)
+    subjects = {name: decider.remembered() for name, decider in deciders.items()}
     plans = {name: plan_slices(known, wanted) for name, known in subjects.items() if known is not None}
     spreads: dict[str, Spreading] = {}
     for name, known in subjects.items() if labels_per_day is not None else ():
@@ -130,11 +128,6 @@ def _rise(written: str | None) -> tuple[float | None, float | None]:
     if not math.isfinite(number):
         return None, None
     return (None, number) if written.startswith("x") else (number, None)
-
-
-def _subjects(customers: Customers, name: str | None, where: Path) -> dict[str, Remembered | None]:
-    deciders = dict(customers.deciders())
-    return {found: deciders[found].remembered() for found in chosen(list(deciders), name, where)}
 
 
 def _chosen(names: Sequence[str], known: set[Slice]) -> set[Slice]:

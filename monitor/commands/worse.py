@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,6 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
-    chosen,
 )
 
 if TYPE_CHECKING:
@@ -32,12 +30,11 @@ def worse(
 ) -> None:
     """List slices that are surely worse than their past or than others; exit 1 if none is, 3 if nothing can be said."""
     from monitor.config import load_settings
-    from monitor.inspecting import read_customers
+    from monitor.inspecting import read_deciders
 
     settings = load_settings(config, os.environ)
-    deciders = dict(read_customers(settings, folder).deciders())
-    names = chosen(list(deciders), customer, folder or Path(settings.state.path))
-    lists = {name: deciders[name].worse(fdr) for name in names}
+    deciders = read_deciders(settings, folder, customer)
+    lists = {name: decider.worse(fdr) for name, decider in deciders.items()}
     if json:
         typer.echo(as_json([_document(name, found) for name, found in lists.items()]))
     for name, found in () if json else lists.items():
