@@ -174,6 +174,38 @@ DECISIONS: tuple[Metric, ...] = (
     ),
     *_gauges(
         Topic.DECISIONS,
+        (*SLICE_LABELS, "kind", "level", "direction"),
+        (
+            "slice_incident_since_timestamp_seconds",
+            "seconds",
+            "Event time since when it is so, while an incident that names the slice is open: the best single answer.",
+        ),
+    ),
+    *_gauges(
+        Topic.DECISIONS,
+        (*SLICE_LABELS, "kind", "level", "direction", "side"),
+        (
+            "slice_incident_wer_ratio",
+            "ratio",
+            "WER as an open incident tells it: of the slice since then (after), before, and of all others (rest).",
+        ),
+    ),
+    *_gauges(
+        Topic.DECISIONS,
+        (*SLICE_LABELS, "kind", "level", "direction", "bound"),
+        (
+            "slice_incident_wer_gap_ratio",
+            "ratio",
+            "WER of the slice minus that of others, as an open incident tells it: estimate, 95 % bounds low and high.",
+        ),
+        (
+            "slice_incident_wer_change_ratio",
+            "ratio",
+            "Errors after over before, mix of strata allowed for, as an open incident tells it: estimate, low, high.",
+        ),
+    ),
+    *_gauges(
+        Topic.DECISIONS,
         ("customer", "direction"),
         (
             "false_page_budget_spent",

@@ -21,8 +21,10 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 
 from monitor import __version__
+from monitor.adapters.exposition_incidents import INCIDENT_METRICS, incident_lines
+from monitor.adapters.exposition_text import escape, label_pairs, number
 from monitor.catalog import METRICS, PREFIX, SLICE_DECISIONS, SLICE_LABELS, SLICE_MOMENTS, Metric, MetricKind
-from monitor.core.records import UNKNOWN, Account, IncidentState, Slice, SliceRow, SliceStanding, UnitFit, Verdict, View
+from monitor.core.records import UNKNOWN, Account, Slice, SliceRow, SliceStanding, UnitFit, Verdict, View
 from monitor.core.slicing import slice_name, slice_named
 from monitor.core.snapshot import MetricsSnapshot, SliceMoments
 
@@ -78,7 +80,7 @@ class _ShownSlice:
     def window(self, name: str) -> str:
         line = self.windows.get(name)
         if line is None:
-            line = self.windows[name] = f'{PREFIX}slice_wer_ratio{{{self.labels},window="{_escape(name)}"}} '
+            line = self.windows[name] = f'{PREFIX}slice_wer_ratio{{{self.labels},window="{escape(name)}"}} '
         return line
 
 
@@ -110,7 +112,7 @@ class Exposition:
         """When each counter outside slices was first shown, and the highest value shown of it."""
         self._collect_seconds = 0.0
         versions = {"version": __version__, "normalizer": "", "aligner": "", **(build or {})}
-        self._build_line = f"{PREFIX}build_info{{{_labels(versions)}}} 1"
+        self._build_line = f"{PREFIX}build_info{{{label_pairs(versions)}}} 1"
         if start is not None:
             self.know(start)
 
@@ -161,13 +163,13 @@ class Exposition:
             if declared is None or declared[0].kind is MetricKind.COUNTER:
                 undeclared += self._refuse(series)
                 continue
-            families[declared[0].name].append(declared[1] + _number(value))
+            families[declared[0].name].append(declared[1] + number(value))
         for account in view.budget:
             _write_account(account, families)
         for fit in view.unit_fits:
             _write_unit_fit(fit, families)
         if view.config_sha256:
-            labels = _labels({"sha256": view.config_sha256})
+            labels = label_pairs({"sha256": view.config_sha256})
             families["config_info"].append(f"{PREFIX}config_info{{{labels}}} 1")
         return undeclared
 
@@ -199,7 +201,7 @@ class Exposition:
         """Counters and decisions of as many slices as fit; returns the number of series left out, and the room left."""
         rows = {(row.customer, row.slice): row for row in snapshot.view.slices}
         open_slices = self._write_incidents(snapshot, families)
-        room -= len(families["slice_incident_open"])
+        room -= sum(len(families[name]) for name in INCIDENT_METRICS)
         columns = [families[metric.name] for metric in SLICE_MOMENTS for _ in range(_width(metric))]
         left_out = 0
         for moments in self._by_priority(snapshot, open_slices, rows):
@@ -300,45 +302,34 @@ class Exposition:
             return []
         lines = [("slice_verdict", line) for line in shown.verdicts[standing.verdict]]
         for window, wer, _, _ in standing.windows:
-            lines.append(("slice_wer_ratio", shown.window(window) + _number(wer)))
+            lines.append(("slice_wer_ratio", shown.window(window) + number(wer)))
         if standing.gap is not None:
-            lines.append(("slice_wer_gap_ratio", shown.gap + _number(standing.gap)))
+            lines.append(("slice_wer_gap_ratio", shown.gap + number(standing.gap)))
         for name, line, value in zip(_PLAIN_DECISIONS, shown.plain, _plain_values(standing), strict=True):
             if value is not None:
-                lines.append((name, line + _number(value)))
+                lines.append((name, line + number(value)))
         return lines
 
     def _write_incidents(self, snapshot: MetricsSnapshot, families: dict[str, list[str]]) -> set[tuple[str, str]]:
-        """One series for each slice that an incident names; returns the slices of open ones."""
+        """What incidents say, for each slice that one names; returns the slices of open ones."""
         by_name = {(moments.customer, slice_name(moments.slice)): moments for moments in snapshot.moments}
-        latest = {transition.incident: transition for transition in snapshot.view.incidents}
-        states: dict[str, int] = {}
-        open_slices: set[tuple[str, str]] = set()
-        for transition in latest.values():
-            is_open = transition.state is not IncidentState.RESOLVED
-            for name in transition.slices:
-                key = (transition.customer, name)
-                moments = by_name.get(key)
-                labels = (
-                    self._slice(moments).labels
-                    if moments
-                    else _labels({"customer": transition.customer, "dimension": "slice", "group": name})
-                )
-                series = (
-                    f'{PREFIX}slice_incident_open{{{labels},kind="{transition.kind}",level="{transition.level}",'
-                    f'direction="{transition.direction}"}} '
-                )
-                states[series] = max(states.get(series, 0), int(is_open))
-                if is_open:
-                    open_slices.add(key)
-        families["slice_incident_open"].extend(f"{series}{state}" for series, state in states.items())
+
+        def labels_of(customer: str, name: str) -> str:
+            moments = by_name.get((customer, name))
+            if moments is not None:
+                return self._slice(moments).labels
+            return label_pairs({"customer": customer, "dimension": "slice", "group": name})
+
+        lines, open_slices = incident_lines(snapshot.view.incidents, labels_of)
+        for name, written in lines.items():
+            families[name].extend(written)
         return open_slices
 
     # ------------------------------------------------------------------------------------ own
     def _write_own(self, families: dict[str, list[str]], left_out: int, undeclared: int) -> None:
         families["build_info"].append(self._build_line)
         own = {
-            "collect_duration_seconds": f" {_number(self._collect_seconds)}",
+            "collect_duration_seconds": f" {number(self._collect_seconds)}",
             "exposition_series_max": f" {self._series_max}",
         }
         for name, value in own.items():
@@ -364,60 +355,43 @@ def slice_labels(customer: str, slice_: Slice) -> str:
     'customer="acme",dimension="accent,deployment",group="yoruba,clinical"'
     """
     if not slice_:
-        return _labels({"customer": customer, "dimension": "all", "group": "all"})
+        return label_pairs({"customer": customer, "dimension": "all", "group": "all"})
     values = [value for _, value in slice_]
     if len(values) > 1:  # a comma inside a value must not make two intersections one
         values = [value.replace("\\", "\\\\").replace(",", "\\,") for value in values]
-    return _labels({"customer": customer, "dimension": ",".join(name for name, _ in slice_), "group": ",".join(values)})
+    return label_pairs(
+        {"customer": customer, "dimension": ",".join(name for name, _ in slice_), "group": ",".join(values)}
+    )
 
 
 # ------------------------------------------------------------------------------------------------ rendering
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
-
-
-def _escape(value: str) -> str:
-    """A label value in the text format. A lone surrogate, which UTF-8 cannot hold, is spelled out."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        value = value.encode("utf-8", "backslashreplace").decode()
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    """`str`, not `repr`: numpy's scalars must read as numbers, too."""
-    text = str(value)
-    return _NOT_FINITE.get(text, text)
-
-
 def _write_account(account: Account, families: Mapping[str, list[str]]) -> None:
     """Granted, spent by direction, and the share."""
-    labels = _labels({"customer": account.customer})
+    labels = label_pairs({"customer": account.customer})
     worse = account.worse
     families["false_page_budget_granted"].append(
-        f"{PREFIX}false_page_budget_granted{{{labels}}} {_number(worse.granted)}"
+        f"{PREFIX}false_page_budget_granted{{{labels}}} {number(worse.granted)}"
     )
     for direction, money in (("better", account.better), ("worse", worse)):
-        labels_of = _labels({"customer": account.customer, "direction": direction})
+        labels_of = label_pairs({"customer": account.customer, "direction": direction})
         families["false_page_budget_spent"].append(
-            f"{PREFIX}false_page_budget_spent{{{labels_of}}} {_number(money.spent)}"
+            f"{PREFIX}false_page_budget_spent{{{labels_of}}} {number(money.spent)}"
         )
     if worse.granted > 0:
         families["false_page_budget_spent_ratio"].append(
-            f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {_number(worse.spent / worse.granted)}"
+            f"{PREFIX}false_page_budget_spent_ratio{{{labels}}} {number(worse.spent / worse.granted)}"
         )
 
 
 def _write_unit_fit(fit: UnitFit, families: Mapping[str, list[str]]) -> None:
     """Three ratios at most for each customer, with what they amount to."""
-    labels = _labels({"customer": fit.customer})
+    labels = label_pairs({"customer": fit.customer})
     for name, value in (("unit_variance_inflation", fit.inflation), ("unit_too_short", float(fit.longer is not None))):
-        families[name].append(f"{PREFIX}{name}{{{labels}}} {_number(value)}")
+        families[name].append(f"{PREFIX}{name}{{{labels}}} {number(value)}")
     for block in fit.ratios:
-        labels_of = _labels({"customer": fit.customer, "block": block.block})
+        labels_of = label_pairs({"customer": fit.customer, "block": block.block})
         name = "unit_block_variance_ratio"
-        families[name].append(f"{PREFIX}{name}{{{labels_of}}} {_number(block.ratio)}")
+        families[name].append(f"{PREFIX}{name}{{{labels_of}}} {number(block.ratio)}")
 
 
 def _width(metric: Metric) -> int:
@@ -471,7 +445,7 @@ def _derived_counters(view: View) -> Iterator[tuple[str, int]]:
     missing = dict.fromkeys(view.dimensions, 0)
     for row in view.slices:
         if row.depth == 0:
-            labels = _labels({"customer": row.customer})
+            labels = label_pairs({"customer": row.customer})
             yield f"hallucinated_words_total{{{labels}}}", row.hallucinated_words
             yield f"strict_word_errors_total{{{labels}}}", row.strict_errors
             yield f"strict_reference_words_total{{{labels}}}", row.strict_words
@@ -490,7 +464,6 @@ _COUNTER_LINES: tuple[tuple[str, str], ...] = tuple(
     for extra in ([f',type="{kind}"' for kind in _ERROR_TYPES] if "type" in metric.labels else [""])
 )
 _PLAIN_DECISIONS = tuple(metric.name for metric in SLICE_DECISIONS if metric.labels == SLICE_LABELS)
-_NOT_FINITE = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 _DECISIONS_MOST = len(SLICE_DECISIONS) + len(Verdict) + 8
 """An upper bound of a slice's decision series: its windows are at most eight."""
 _HEADERS = {

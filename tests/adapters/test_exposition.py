@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.adapters.exposition import Exposition, UndeclaredMetric, process_registry, slice_labels
 from monitor.catalog import METRICS, PREFIX
-from monitor.core.records import Slice
+from monitor.core.records import IncidentKind, Slice
 from monitor.core.snapshot import MetricsSnapshot, SliceMoments
 from tests.adapters.views import NOW, snapshot
 
@@ -192,6 +192,16 @@ def test_incidents_are_series_that_fall_back_to_zero() -> None:
     written = settled(Exposition(), snapshot())
     assert shown(written, "slice_incident_open", level="page", group="yoruba,clinical", kind="drift") == [1.0]
     assert shown(written, "slice_incident_open", kind="stale") == [0.0]
+
+
+def test_an_open_incident_has_its_numbers_and_a_resolved_one_none() -> None:
+    """An alert tells them: who, by how much, how sure, since when; of what is over, nobody is to be told again."""
+    written = settled(Exposition(strict=True), snapshot())
+    told = next(each for each in snapshot().view.incidents if each.kind is IncidentKind.DRIFT)
+    assert shown(written, "slice_incident_since_timestamp_seconds", kind=told.kind.value) == [told.since]
+    assert shown(written, "slice_incident_wer_ratio", kind=told.kind.value, side="after") == [told.wer]
+    assert shown(written, "slice_incident_wer_change_ratio", kind=told.kind.value, bound="low") == [told.ratio_low]
+    assert shown(written, "slice_incident_wer_ratio", kind="stale") == []
 
 
 def test_missing_references_are_told_by_age_for_what_is_not_crossed() -> None:
