@@ -22,17 +22,13 @@ import msgspec
 
 from monitor.core.budget import BETTER_PART, DAY, Ledger
 from monitor.core.estimators import t_quantile
-from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean
+from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean, reach_of_weight
 from monitor.core.parent_strata import Cell, Parents, fit
 from monitor.core.records import Record, Slice
 
 LOOK_PART = 0.5
 """Part of a small slice's money for its daily look (see `small_slices`); the rest bets. As p and evidence are compared
 with money, half costs either log 2 of the 6 to 8 nats that a page takes; less for one is more for the other."""
-WEIGHT_KEPT = 0.99
-"""Of the largest weight, with each unit: a rate of sampling that was much smaller is forgotten after some 200 units. At
-.9 the stake follows each unit's own weight, at .999 one rare utterance makes bets timid for a month."""
-
 FRESH_SECONDS = 7 * DAY
 """What is younger says nothing yet about the baseline: power is promised for the week after a change. At half, a change
 that takes a week to be seen is partly forgiven before; at double, a baseline that is too low pages a week longer."""
@@ -171,9 +167,7 @@ def reach_of(weight_max: float, unit: UnitSums) -> tuple[float, float]:
     corrected = sum(part.corrected for part in unit)
     if not corrected:
         return weight_max, 1.0
-    weight = sum(part.words for part in unit) / corrected
-    weight_max = max(weight, WEIGHT_KEPT * weight_max)
-    return weight_max, weight_max / weight
+    return reach_of_weight(weight_max, sum(part.words for part in unit) / corrected)
 
 
 class Watch(msgspec.Struct):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from monitor.core.closed_units import CellRow, units_of
-from monitor.core.evidence import CAUTIOUS_STAKES, NO_EVIDENCE, Evidence, bet_better, mean
+from monitor.core.evidence import CAUTIOUS_STAKES, NO_EVIDENCE, Evidence, bet_better, mean, reach_of_weight
 from monitor.core.records import Slice
 from monitor.core.watching import Watches
 
@@ -31,6 +31,7 @@ class Recovery(msgspec.Struct):
 
     rates  expected WER by stratum; `other` where the stratum has none
     scale  mean expected errors of a unit (weighted)
+    weight_max  the largest weight of a unit's words of late, by which stakes are limited
 
     The degraded units right after the page would bury an ordinary e-process. So its unit of money is put in over time,
     1 - 1/(1 + days since the page): recovery on day d is a bet with about 1/d^2 of it, and the sum stays below 1.
@@ -42,19 +43,32 @@ class Recovery(msgspec.Struct):
     scale: float
     evidence: Evidence = NO_EVIDENCE
     last_at: float | None = None
+    weight_max: float = 0.0
 
     def expectation(self, stratum: str, words: float) -> float:
         return self.rates.get(stratum, self.other) * words
 
-    def bet(self, errors: float, expected: float, words: float, ended_at: float) -> bool:
-        """Bet that the unit belongs to a recovered slice; whether the evidence suffices."""
+    def bet(self, errors: float, expected: float, words: float, corrected: int, ended_at: float) -> bool:
+        """Bet that the unit belongs to a recovered slice; whether the evidence suffices.
+
+        words  weighted, as errors are; corrected: each counted once
+        """
         if not expected > 0 or ended_at <= self.since:
             return False
         last = self.since if self.last_at is None else self.last_at
         money = 1 / (1 + (last - self.since) / DAY) - 1 / (1 + (ended_at - self.since) / DAY)
         self.last_at = max(last, ended_at)
+        self.weight_max, reach = reach_of_weight(self.weight_max, words / corrected)
         self.evidence = bet_better(
-            self.evidence, max(money, 0.0), errors, expected, words, 1 / RECOVERED_RATIO, self.scale, CAUTIOUS_STAKES
+            self.evidence,
+            max(money, 0.0),
+            errors,
+            expected,
+            words,
+            1 / RECOVERED_RATIO,
+            self.scale,
+            CAUTIOUS_STAKES,
+            reach,
         )
         return mean(self.evidence) >= RECOVERY_EVIDENCE
 
@@ -73,7 +87,8 @@ def recovery_of(
     for slice_ in (named, found_by):
         watch = watches.get(slice_)
         if watch is not None and watch.baseline is not None:
-            return Recovery(at, watch.baseline.rates, before, watch.baseline.scale)
+            baseline = watch.baseline
+            return Recovery(at, baseline.rates, before, baseline.scale, weight_max=watch.weight_max)
     units: dict[str, int] = {}
     for row in rows:
         if named in watches.slices(row):
@@ -84,14 +99,15 @@ def recovery_of(
 def recovers(recovery: Recovery, slice_: Slice, rows: Sequence[CellRow], watches: Watches) -> bool:
     """Bet on the units among these rows that touch the slice, in order, until the evidence suffices."""
     for unit in units_of(rows):
-        errors = words = 0
+        errors = words = corrected = 0
         expected = ended_at = 0.0
         for row in unit:
             ended_at = row.ended_at
             if slice_ in watches.slices(row):
                 errors += row.errors
                 words += row.words
+                corrected += row.plain_words
                 expected += recovery.expectation(watches.stratum(row), row.words)
-        if recovery.bet(errors, expected, words, ended_at):
+        if recovery.bet(errors, expected, words, corrected, ended_at):
             return True
     return False
