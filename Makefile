@@ -49,6 +49,7 @@ bench: venv
 docs: venv
 	$(BIN)/python -m monitor.settings_table > docs/configuration.md
 	$(BIN)/python -m monitor.catalog > docs/metrics.md
+	$(BIN)/wervane dashboards deploy/grafana/dashboards
 
 format: venv
 	$(BIN)/ruff check --fix .

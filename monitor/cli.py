@@ -28,6 +28,7 @@ from monitor.commands.baseline import baseline
 from monitor.commands.budget import budget
 from monitor.commands.calibrate import calibrate
 from monitor.commands.claim import claim
+from monitor.commands.dashboards import dashboards
 from monitor.commands.discover import discover
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
@@ -359,6 +360,7 @@ app.command()(calibrate)
 app.add_typer(baseline)
 app.command()(plan)
 app.command()(discover)
+app.command()(dashboards)
 app.command()(worse)
 app.add_typer(claim, name="claim")
 

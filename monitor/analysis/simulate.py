@@ -116,7 +116,13 @@ def demo_settings() -> dict[str, object]:
     }
 
 
-def traffic(seed: int, days: float = 14.0, *, fault: Fault | None = FAULT) -> Iterator[Message]:
+def traffic(
+    seed: int,
+    days: float = 14.0,
+    *,
+    fault: Fault | None = FAULT,
+    transcripts_per_week: float = TRANSCRIPTS_PER_WEEK,
+) -> Iterator[Message]:
     """Every message of the first `days` days from START, in order of `event_at`; without a fault, if None.
 
     >>> first = next(traffic(1))
@@ -124,7 +130,7 @@ def traffic(seed: int, days: float = 14.0, *, fault: Fault | None = FAULT) -> It
     (<Kind.TRANSCRIPT: 'transcript'>, True)
     """
     rng = random.Random(f"wervane {seed}")
-    deployment = _Deployment(rng, fault)
+    deployment = _Deployment(rng, fault, transcripts_per_week / UTTERANCES_MEAN)
     ends_at = START + days * DAY
     hour_at = START
     while hour_at < ends_at:
@@ -136,9 +142,10 @@ def traffic(seed: int, days: float = 14.0, *, fault: Fault | None = FAULT) -> It
 class _Deployment:
     """Generates an hour of sessions at a time and holds what is to be published later."""
 
-    def __init__(self, rng: random.Random, fault: Fault | None) -> None:
+    def __init__(self, rng: random.Random, fault: Fault | None, sessions_per_week: float) -> None:
         self._rng = rng
         self._fault = fault
+        self._sessions_per_week = sessions_per_week
         self._rosters = Rosters(rng)
         self._waiting: list[tuple[float, int, Message]] = []
         self._published = 0
@@ -146,7 +153,7 @@ class _Deployment:
 
     def generate(self, hour_at: float) -> None:
         for site in SITES:
-            for at in starts(site, hour_at, TRANSCRIPTS_PER_WEEK / UTTERANCES_MEAN, self._rng):
+            for at in starts(site, hour_at, self._sessions_per_week, self._rng):
                 self._hold_session(self._rosters.session(site, at))
         if self._rng.random() < MALFORMED_PER_DAY / 24.0:
             kind, value = self._rng.choice(_MALFORMED)
