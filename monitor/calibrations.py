@@ -54,6 +54,8 @@ class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True):
     """Slice -> version of its baseline."""
     series: Series
     wervane: str = ""
+    left_out: list[str] = []
+    """Slices with a baseline that may not page: what their false alarms would be could not be found out."""
 
 
 def write(path: Path, record: CalibrationRecord) -> None:

@@ -19,9 +19,12 @@ from monitor.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monitor.config import Settings
     from monitor.core.calibrating import Clustered, Rung
     from monitor.core.deciding import Decider
+    from monitor.core.records import Slice
 
 PERSONS_MIN = 12
 """Fewer clusters than a baseline needs units say nothing about the next 90 days."""
@@ -52,6 +55,7 @@ def calibrate(
     wanted = _one_detector(settings, name, detector)
     decide = settings.customers.get(name, settings.decide)
     allowed = share * decide.page_budget * 90.0 / decide.page_budget_days
+    _refuse_forgotten(name, found[name])
     units, span = _learned(found[name])
     persons = len({unit.person for unit in units})
     if persons < PERSONS_MIN:
@@ -59,11 +63,12 @@ def calibrate(
         raise typer.Exit(EXIT_INSUFFICIENT)
 
     from monitor.core import calibrating
-    from monitor.core.drift import LearnSettings
     from monitor.core.river_detectors import maker
 
     slices = [slice_ for slice_, _, _ in found[name].baselines()[1]]
-    made = list(calibrating.replicates(units, span, slices, LearnSettings(), seed, replicates))
+    drawn = list(calibrating.replicates(units, span, slices, found[name].learning, seed, replicates))
+    made, left_out = calibrating.audible(drawn, slices)
+    _tell_left_out(wanted, left_out, len(slices))
     best, last = calibrating.calibrate(
         wanted, maker, made, allowed, lambda rung: typer.echo(_said(rung), err=True) if not json else None
     )
@@ -75,9 +80,13 @@ def calibrate(
             err=True,
         )
         raise typer.Exit(EXIT_NO)
-    _write(out, settings, name, wanted, best, found[name], (share, allowed, seed, len(units), persons))
+    _write(out, settings, name, wanted, best, found[name], left_out, (share, allowed, seed, len(units), persons))
     if json:
-        typer.echo(as_json({"file": str(out), "detector": wanted, "parameter": best.parameter, "upper_95": best.upper}))
+        from monitor.core.slicing import slice_name
+
+        silent = [slice_name(slice_) for slice_ in left_out]
+        figures = {"detector": wanted, "parameter": best.parameter, "upper_95": best.upper, "left_out": silent}
+        typer.echo(as_json({"file": str(out), **figures}))
     else:
         typer.echo(f"{wanted} of {name}: {_said(best)}, allowed {allowed:.3g}; written to {out}")
 
@@ -114,9 +123,41 @@ def _one_detector(settings: Settings, customer: str, detector: str | None) -> st
     raise ConfigError([Problem(path="--detector", got=detector or "nothing", want=want)])
 
 
+def _refuse_forgotten(customer: str, decider: Decider) -> None:
+    """Part of the days that baselines were learned from would be drawn from as if it were all of them."""
+    from monitor.adapters.instants import instant
+
+    closed = decider.baselines()[1]
+    if not closed:
+        return
+    since = min(closed, key=lambda entry: (entry[2], entry[0]))[1].learned_from
+    if decider.remembers_since > since:
+        missing = f"{instant(since)} to {instant(decider.remembers_since)}"
+        typer.echo(
+            f"wervane: {customer}'s baselines were learned from {instant(since)} on, but its closed units of {missing} "
+            "are forgotten; calibrate within three weeks of learning",
+            err=True,
+        )
+        raise typer.Exit(EXIT_INSUFFICIENT)
+
+
+def _tell_left_out(detector: str, left_out: Sequence[Slice], slices: int) -> None:
+    from monitor.core.slicing import slice_name
+
+    if not left_out:
+        return
+    names = ", ".join(map(slice_name, left_out[:20])) + (", ..." if len(left_out) > 20 else "")
+    typer.echo(
+        f"wervane: too few units to learn from in some replicate, so {detector} will open tickets there, and page "
+        f"nobody: {names}",
+        err=True,
+    )
+    if len(left_out) == slices:
+        raise typer.Exit(EXIT_INSUFFICIENT)
+
+
 def _learned(decider: Decider) -> tuple[list[Clustered], float]:
     """Units of the time that the first baselines were learned from, and how long that was."""
-
     from monitor.core.calibrating import Clustered
     from monitor.core.closed_units import units_of
 
@@ -139,6 +180,7 @@ def _write(
     detector: str,
     best: Rung,
     decider: Decider,
+    left_out: Sequence[Slice],
     figures: tuple[float, float, int, int, int],
 ) -> None:
     from monitor import __version__, calibrations
@@ -164,8 +206,9 @@ def _write(
         persons=persons,
         learned_from=instant(first.learned_from),
         learned_until=instant(first.learned_until or closed_at),
-        baselines={slice_name(slice_): baseline.version for slice_, baseline, _ in closed},
+        baselines={slice_name(slice_): baseline.version for slice_, baseline, _ in closed if slice_ not in left_out},
         series=series_of(settings),
         wervane=__version__,
+        left_out=[slice_name(slice_) for slice_ in left_out],
     )
     calibrations.write(out, record)

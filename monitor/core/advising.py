@@ -17,7 +17,6 @@ from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow, Log, units_of
 from monitor.core.detectors import (
     MEMORY_DAYS,
-    NORM_UNITS_MAX,
     NORM_UNITS_MIN,
     PAGE_BUDGET,
     TURN_DAYS,
@@ -26,6 +25,7 @@ from monitor.core.detectors import (
     Make,
     excess,
     reading,
+    standing_for,
 )
 from monitor.core.drift import Baseline, UnitSums, Watch
 from monitor.core.records import Slice
@@ -47,7 +47,7 @@ class Norm(msgspec.Struct, frozen=True):
     """What stands for a slice's norm. Stored.
 
     closed_at  of the baseline: says which one; since: the look after which units are judged
-    values     excess of the first units that the baseline was learned from
+    values     excess of units that the baseline was learned from, as `standing_for` chooses them
     """
 
     slice: Slice
@@ -215,7 +215,7 @@ class Advisers:
             assert watch is not None and watch.baseline is not None and watch.closed_at is not None
             found = [value for value in (excess(watch.baseline, unit) for unit in units) if value is not None]
             if len(found) >= NORM_UNITS_MIN:
-                self._norms[slice_] = Norm(slice_, watch.closed_at, now, tuple(found[:NORM_UNITS_MAX]))
+                self._norms[slice_] = Norm(slice_, watch.closed_at, now, standing_for(found))
                 self._courses.pop(slice_, None)
                 self._dirty.add(slice_)
 

@@ -6,8 +6,9 @@ Each replicate learns its baselines from a draw of its own, so that a baseline's
 alarms on is false.
 Guarantee. The expected number of false alarms in 90 days like those, over all slices, is below `upper` with 95 %
 confidence, as far as the speakers of the baseline's days stand for those to come.
-Not covered. Speakers, sites and seasons that the baseline's days have not seen; slices without a baseline then. Alarms
-that would have joined one incident are counted one by one, which is too many rather than too few.
+Not covered. Speakers, sites and seasons that the baseline's days have not seen; slices that have too few units for a
+baseline in some replicate: they are left out, and may not page (`audible`). Alarms that would have joined one incident
+are counted one by one, which is too many rather than too few.
 Source. Cluster bootstrap (Davison and Hinkley 1997, 3.8); square-root approximation of the Poisson bound.
 """
 
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.core.cells import IntArray
-from monitor.core.detectors import LADDERS, MEMORY_DAYS, NORM_UNITS_MAX, TURN_DAYS, Anchored, Make, excess, reading
+from monitor.core.detectors import LADDERS, MEMORY_DAYS, TURN_DAYS, Anchored, Make, excess, reading, standing_for
 from monitor.core.drift import LearnSettings, UnitSums, learn
 from monitor.core.records import Slice
 
@@ -44,6 +45,7 @@ class Clustered(NamedTuple):
 class Course(NamedTuple):
     """One slice in one replicate: what stands for its norm, and what follows it. rho: of its baseline."""
 
+    slice: Slice
     norm: tuple[float, ...]
     rho: float
     at: tuple[float, ...]
@@ -83,6 +85,16 @@ def replicates(
         yield tuple(course for slice_ in slices if (course := _course(slice_, learned, days, settings)) is not None)
 
 
+def audible(made: Sequence[Replicate], slices: Sequence[Slice]) -> tuple[list[Replicate], list[Slice]]:
+    """(replicates of the slices that learned a baseline in each of them, the slices that did not).
+
+    A slice that did not learn in a replicate was silent there, and may well alarm in use: its alarms are not known.
+    """
+    learned = set(slices).intersection(*({course.slice for course in replicate} for replicate in made))
+    kept = [tuple(course for course in replicate if course.slice in learned) for replicate in made]
+    return kept, [slice_ for slice_ in slices if slice_ not in learned]
+
+
 def _units(clusters: Sequence[Sequence[Clustered]], which: IntArray) -> list[Clustered]:
     drawn = [unit for cluster in which for unit in clusters[cluster]]
     return sorted(drawn, key=lambda unit: unit.at)
@@ -108,7 +120,7 @@ def _course(
         and (value := excess(baseline, unit.sums[slice_])) is not None
     ]
     at, values = (tuple(column) for column in zip(*found, strict=True)) if found else ((), ())
-    return Course(tuple(norm[:NORM_UNITS_MAX]), baseline.rho, at, values)
+    return Course(slice_, standing_for(norm), baseline.rho, at, values)
 
 
 def false_alarms(detector: str, make: Make, course: Course) -> int:

@@ -27,7 +27,7 @@ from monitor.core.describing import Why
 from monitor.core.detector_tickets import DetectorTickets
 from monitor.core.detectors import PAGE_BUDGET
 from monitor.core.diagnosing import Scene, epochs
-from monitor.core.drift import Alarm, Baseline, UnitSums
+from monitor.core.drift import Alarm, Baseline, LearnSettings, UnitSums
 from monitor.core.few_units import FEW_UNITS, LONG_UNIT_WORDS
 from monitor.core.gap_bets import GapBets
 from monitor.core.gap_pages import GapPages
@@ -341,6 +341,11 @@ class Decider:
     def slicing(self) -> Slicing:
         """What its labels mean."""
         return self._slicing
+
+    @property
+    def learning(self) -> LearnSettings:
+        """How its slices learn."""
+        return self._settings.learn
 
     def sums(self, unit: Sequence[CellRow]) -> dict[Slice, UnitSums]:
         """A unit's sums by stratum in each watched slice that it touches."""

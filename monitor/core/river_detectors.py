@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from monitor.core.detectors import DEFAULTS, Make
 
 KSWIN_SEED = 1
 """KSWIN draws from its window: a restart has to draw the same."""
+_APART_MIN = 0.1
+"""River's: two samples that are closer are the same to KSWIN, whatever alpha says."""
 
 
 class _River(Protocol):
@@ -21,6 +26,54 @@ class _River(Protocol):
     def drift_detected(self) -> bool: ...
 
     def update(self, x: float) -> None: ...
+
+
+def _kswin(alpha: float) -> _River:
+    """River's KSWIN, some 15 times as fast: the same draws, statistic and p, of which there are only 31.
+
+    River asks scipy for p at each value, though p is settled by the statistic: the larger part of 0.5 ms.
+    """
+    from river import drift
+
+    class Kswin(drift.KSWIN):
+        def update(self, x: float) -> None:
+            if self.drift_detected:
+                self._reset()  # type: ignore[no-untyped-call]
+            self.n += 1
+            self.window.append(x)
+            self._drift_detected = False
+            if len(self.window) < self.window_size:
+                return
+            values = list(self.window)
+            before, size = self.window_size - self.stat_size, self.stat_size
+            drawn, recent = [values[place] for place in self._rng.sample(range(before), size)], values[before:]
+            apart = _apart(sorted(drawn), sorted(recent))
+            if apart / size > _APART_MIN and _chance(apart, size) <= self.alpha:
+                self._drift_detected = True
+                self.window = deque(recent, maxlen=self.window_size)
+
+    return Kswin(alpha=alpha, seed=KSWIN_SEED)
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> int:
+    """Kolmogorov and Smirnov's statistic of two sorted samples of the same size, times that size.
+
+    >>> _apart([1.0, 2.0, 2.0], [2.0, 3.0, 4.0])
+    2
+    """
+    places = range(len(one))
+    # The distributions differ most at the end of a run of equal values, in either of the samples.
+    above = max(place + 1 - bisect_right(other, one[place]) for place in places)
+    below = max(place + 1 - bisect_right(one, other[place]) for place in places)
+    return max(above, below)
+
+
+@lru_cache(maxsize=1024)
+def _chance(apart: int, size: int) -> float:
+    """p of samples of this size that are as far apart."""
+    from scipy import stats
+
+    return float(stats.ks_2samp(range(size), [place + apart for place in range(size)], method="exact").pvalue)
 
 
 class RiverDetector:
@@ -50,7 +103,7 @@ def maker(name: str, parameter: float | None = None) -> Make:
     makers: dict[str, Callable[[], _River]] = {
         "adwin": lambda: drift.ADWIN(delta=threshold),  # type: ignore[no-untyped-call]
         "page-hinkley": lambda: drift.PageHinkley(threshold=threshold, mode="up"),
-        "kswin": lambda: drift.KSWIN(alpha=threshold, seed=KSWIN_SEED),
+        "kswin": lambda: _kswin(threshold),
         "hddm-a": lambda: drift.binary.HDDMA(drift_confidence=threshold),  # type: ignore[no-untyped-call]
         "hddm-w": lambda: drift.binary.HDDMW(drift_confidence=threshold),  # type: ignore[no-untyped-call]
         "ddm": lambda: drift.binary.DDM(drift_threshold=threshold),

@@ -34,6 +34,27 @@ def test_the_record_says_what_it_promises_and_from_what(folder: Path) -> None:
     assert json.loads((folder / "again.json").read_text()) == record
 
 
+def test_slices_whose_alarms_could_not_be_counted_are_named_and_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slice that was silent in the simulation for want of units would wake people by another's promise."""
+    assert execute(["calibrate", "--from", str(folder), *RECORD, "--out", str(tmp_path / "ddm.json")]) == 0
+    record = json.loads((tmp_path / "ddm.json").read_text())
+    assert "accent=yoruba" in record["left_out"] and not {*record["left_out"]} & {*record["baselines"]}
+    assert "ddm will open tickets there, and page nobody: accent=" in capsys.readouterr().err
+
+
+def test_forgotten_days_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the baseline's days, drawn from as if they were all, would promise for days that nobody has seen."""
+    transcripts, references = generate(900, starts_at=1_772_409_600.0, days=36.0).write(tmp_path / "in")
+    inputs = ["--transcripts", str(transcripts), "--references", str(references)]
+    assert execute(["replay", *inputs, "--out", str(tmp_path)]) == 0
+    assert execute(["calibrate", "--from", str(tmp_path), *RECORD, "--out", str(tmp_path / "no.json")]) == 3
+    said = capsys.readouterr().err
+    assert "its closed units of 2026-03-02T00:00:00.000Z to 2026-03-1" in said and "are forgotten" in said
+    assert not (tmp_path / "no.json").exists()
+
+
 def test_a_budget_that_cannot_be_reached_is_a_no(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 and nothing written: 10 replicates promise 0.33 at the best."""
     out = folder / "none.json"

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from monitor.core.calibrating import Clustered, calibrate, false_alarms, replicates, upper_bound
+from monitor.core.calibrating import Clustered, audible, calibrate, false_alarms, replicates, upper_bound
 from monitor.core.detectors import Calibration
 from monitor.core.drift import LearnSettings, StratumSums
 from monitor.core.records import Level
@@ -47,6 +47,23 @@ def test_a_budget_that_no_threshold_can_promise_is_said() -> None:
     made = list(replicates(units(1, persons=20), 5 * DAY, [()], LearnSettings(), 1, 10))
     best, last = calibrate("adwin", maker, made, 0.01)
     assert best is None and last.parameter == 2e-20
+
+
+def test_kswin_can_be_calibrated() -> None:
+    """Every detector that may be chosen may earn its pages: 90 days took river's own KSWIN hours."""
+    made = list(replicates(units(1, persons=40, each=1), 5 * DAY, [()], LearnSettings(), 1, 12))
+    best, _ = calibrate("kswin", maker, made, 0.3)
+    assert best is not None and best.upper <= 0.3 and best.parameter < 0.005
+
+
+def test_a_slice_that_did_not_learn_in_some_replicate_is_left_out() -> None:
+    """Its alarms are not known: counted as none, a slice that nobody has heard would be the best promise of all."""
+    rare = [Clustered(f"r{place}", place * 3600.0, {ENGLAND: (StratumSums("", 2, 20),)}) for place in range(13)]
+    slices = [(), ENGLAND]
+    made = list(replicates([*units(1), *rare], 5 * DAY, slices, LearnSettings(), 1, 10))
+    assert any(course.slice == ENGLAND for replicate in made for course in replicate)
+    kept, left_out = audible(made, slices)
+    assert left_out == [ENGLAND] and all([course.slice for course in replicate] == [()] for replicate in kept)
 
 
 def test_the_same_seed_draws_the_same_traffic() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.core.advising import Advice, Advisers
 from monitor.core.closed_units import CellRow
-from monitor.core.detectors import DEFAULTS, LADDERS, Anchored
+from monitor.core.detectors import DEFAULTS, LADDERS, Anchored, standing_for
 from monitor.core.records import IncidentKind, Level, Transition
 from monitor.core.river_detectors import maker
 from monitor.settings_table import RIVER_DETECTORS
@@ -54,6 +54,34 @@ def test_a_degraded_level_never_becomes_the_norm(name: str) -> None:
     assert sum(at < 300 for at in alarms) <= (10 if name == "kswin" else 1)
     # Three times in 1,200 degraded values, the last of them late: it goes on alarming.
     assert sum(at >= 300 for at in alarms) >= 3 and alarms[-1] > 1_200
+
+
+def test_the_norm_is_spread_like_what_the_baseline_learned() -> None:
+    """Of 3,000 units the first 200 lie 7 % beside their mean by chance: big slices alarmed on that for ever."""
+    chance = random.Random(1)
+    values = [chance.gammavariate(1, 1) for _ in range(3_000)]
+    norm = standing_for(values)
+    assert len(norm) == 200 and set(norm) <= set(values) and standing_for(values[:200]) == tuple(values[:200])
+    mean = sum(values) / 3_000
+    assert abs(sum(norm) / 200 - mean) < 0.02 * mean
+    # A half of it is like the other half: detectors that forget the older part keep the level.
+    assert abs(sum(norm[:100]) - sum(norm[100:])) < 0.05 * sum(norm)
+
+
+def test_our_kswin_is_rivers() -> None:
+    """It is 15 times as fast, so that it can be calibrated; what it says has to be what its name promises."""
+    from river import drift
+
+    chance = random.Random(3)
+    # One decimal, so that there are ties; twice as large from 400 on.
+    values = [round(chance.gammavariate(1, 1 + (place >= 400)), 1) for place in range(800)]
+    theirs, ours, alarms = drift.KSWIN(alpha=0.005, seed=1), maker("kswin")(), 0
+    for value in values:
+        theirs.update(value)  # type: ignore[no-untyped-call]
+        ours.update(value)
+        assert ours.drift_detected == theirs.drift_detected
+        alarms += theirs.drift_detected
+    assert alarms
 
 
 def test_an_improvement_is_no_alarm() -> None:
