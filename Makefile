@@ -50,6 +50,8 @@ docs: venv
 	$(BIN)/python -m monitor.settings_table > docs/configuration.md
 	$(BIN)/python -m monitor.catalog > docs/metrics.md
 	$(BIN)/wervane dashboards deploy/grafana/dashboards
+	$(BIN)/wervane rules > deploy/prometheus/wervane.rules.yml
+	$(BIN)/wervane rules --format operator > deploy/prometheus/wervane.prometheusrule.yaml
 
 format: venv
 	$(BIN)/ruff check --fix .

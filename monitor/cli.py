@@ -41,6 +41,7 @@ from monitor.commands.options import (
     as_json,
 )
 from monitor.commands.plan import plan
+from monitor.commands.rules import rules
 from monitor.commands.worse import worse
 
 if TYPE_CHECKING:
@@ -362,6 +363,7 @@ app.command()(plan)
 app.command()(discover)
 app.command()(dashboards)
 app.command()(worse)
+app.command()(rules)
 app.add_typer(claim, name="claim")
 
 
