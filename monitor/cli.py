@@ -40,6 +40,7 @@ from monitor.commands.options import (
     JsonOption,
     as_json,
 )
+from monitor.commands.password import hash_password
 from monitor.commands.plan import plan
 from monitor.commands.rules import rules
 from monitor.commands.worse import worse
@@ -284,6 +285,7 @@ def check_config(
     """List every problem of a configuration, environment included; or show what sample messages become."""
     import msgspec
 
+    from monitor.adapters.access import OPEN_TO_ALL, is_open_to_all
     from monitor.config import ConfigError, load_settings
 
     at = time.time() if now is None else _instant(now)
@@ -312,6 +314,8 @@ def check_config(
     typer.echo(f"{file}: ok, sha256 {settings.sha256}")
     for problem in later:
         typer.echo(f"note: `wervane run` of this version refuses {problem}", err=True)
+    if is_open_to_all(settings.serve):
+        typer.echo(f"note: serve.host {settings.serve.host}: {OPEN_TO_ALL}", err=True)
 
 
 def _show_sample(
@@ -357,6 +361,7 @@ def _schema(name: SchemaName) -> Mapping[str, object]:
 
 
 app.command()(budget)
+app.command("hash-password")(hash_password)
 app.command()(calibrate)
 app.add_typer(baseline)
 app.command()(plan)
@@ -426,14 +431,12 @@ def _not_in_this_version(settings: Settings) -> list[Problem]:
     """
     from monitor.settings_source import Problem
 
-    notify, serve = settings.notify, settings.serve
+    notify = settings.notify
     later = {
         "notify.alertmanager": bool(notify.alertmanager.urls),
         "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
         "notify.slack": notify.slack.webhook_url_file is not None,
         "notify.webhook": bool(notify.webhook.urls),
-        "serve.tls": serve.tls.cert_file is not None,
-        "serve.auth": serve.auth.username is not None,
     }
     want = "the default: the rest comes with a later version"
     return [Problem(path=location, got="a setting", want=want) for location, wanted in later.items() if wanted]
@@ -553,10 +556,10 @@ def _explain(error: Exception) -> int:
             typer.echo(f"... and {len(error.problems) - PROBLEMS_SHOWN_MAX} more", err=True)
         return EXIT_USAGE
 
+    from monitor.adapters.access import ServeFailed
     from monitor.adapters.jsonl import InputUnreadable
     from monitor.adapters.kafka.port import LogRefused, LogUnreachable
     from monitor.adapters.store_files import StateRefused, StorageFailed
-    from monitor.adapters.wsgi_server import ServeFailed
 
     match error:
         # Their messages name a file or address and what to do, nothing from inside a message.

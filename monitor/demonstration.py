@@ -138,7 +138,7 @@ def demo(
         on_effects=ledger.note,
         on_publish=served.show,
     )
-    server = serve(settings, served, scorer)
+    server = serve(settings, served, scorer, log)
     try:
         say(f"status page {server.address}")
         say(f"two weeks of traffic of a hospital group and its contact centre; on day {(FAULT.at - START) / DAY:.1f} "

@@ -71,7 +71,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
 
     # A topic's partitions may be long in coming, and are waited for in public; any other input is open or refused now.
     agent = build() if topics is None else None
-    server = serve(settings, served, scorer)
+    server = serve(settings, served, scorer, log)
     try:
         log.info("started", address=server.address, input_kind=settings.input.kind, config_sha256=settings.sha256)
         while not stop.is_set():

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from monitor.adapters import logs
+from monitor.adapters.access import OPEN_TO_ALL, Access, is_open_to_all
 from monitor.adapters.exposition import Exposition, process_registry
 from monitor.adapters.http import Health, StatusServer
 from monitor.config import Settings
@@ -67,8 +69,11 @@ class Served:
         return ready, {"storage_ok": self.storage_ok, "has_input": self.has_input and self.is_ready()}
 
 
-def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
+def serve(settings: Settings, served: Served, scorer: Scorer, log: FilteringBoundLogger) -> StatusServer:
     """Metrics and page on the configured address. Raises ServeFailed."""
+    if is_open_to_all(settings.serve):
+        log.warning("served_to_all", address=f"{settings.serve.host}:{settings.serve.port}", reason=OPEN_TO_ALL)
+    access = Access(settings.serve, on_stale=lambda path: log.warning("access_file_unusable", path=path))
     exposition = Exposition(
         registry=process_registry(),
         start=served.snapshot,
@@ -82,6 +87,8 @@ def serve(settings: Settings, served: Served, scorer: Scorer) -> StatusServer:
         exposition=exposition,
         get_health=served.health,
         get_readiness=served.readiness,
+        access=access,
+        on_fault=lambda fault: log.error("answer_failed", exception=type(fault).__name__, frames=logs.frames_of(fault)),
     )
 
 

@@ -469,7 +469,7 @@ _ROWS: tuple[Field, ...] = (
         _file,
         None,
         "/etc/wervane/tls.pem",
-        "Server certificate: switches TLS on. Refused in this version.",
+        "Server certificate (PEM, with those up to its authority): switches TLS on. Changes are taken while running.",
     ),
     Field("serve.tls.key_file", _file, None, "/etc/wervane/tls.key", "Key of the server certificate."),
     Field(
@@ -477,16 +477,22 @@ _ROWS: tuple[Field, ...] = (
         _file,
         None,
         "/etc/wervane/clients.pem",
-        "Authorities of clients (mutual TLS).",
+        "Authorities of clients (mutual TLS): nobody without a certificate of theirs is answered, on any path.",
     ),
     Field(
         "serve.auth.username",
         optional(identifier),
         None,
         "prometheus",
-        "User's name: switches basic auth on. Refused by `run` in this version.",
+        "User's name: switches basic auth on, for all but `/healthz` and `/readyz`.",
     ),
-    Field("serve.auth.password_file", _file, None, "/run/secrets/scrape", "File with the user's password."),
+    Field(
+        "serve.auth.password_file",
+        _file,
+        None,
+        "/run/secrets/scrape",
+        "File with the user's password, or what `wervane hash-password` makes of it.",
+    ),
     # ---------------------------------------------------------------------------------------------------- state
     Field(
         "state.path",

@@ -177,7 +177,6 @@ def test_stages_apart_need_topics_between_them(stages: str, stand: Stand) -> Non
     "text",
     [
         "notify: {slack: {webhook_url_file: /run/secrets/slack}}",
-        "serve: {tls: {cert_file: a, key_file: b}}",
     ],
 )
 def test_what_would_silently_not_happen_is_refused_at_run(

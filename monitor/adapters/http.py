@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TypeAlias
 
 import msgspec
 
+from monitor.adapters.access import Access, ServeFailed
 from monitor.adapters.exposition import CONTENT_TYPE, Exposition, process_registry
 from monitor.adapters.page import StatusPage, incidents_document, slices_document
-from monitor.adapters.wsgi_server import Query, Response, Route, ServeFailed, Server
+from monitor.adapters.web_server import OnFault, Query, Response, Route, Server
 from monitor.core.snapshot import MetricsSnapshot
 
 __all__ = ["Health", "ServeFailed", "StatusServer", "routes"]
@@ -30,6 +32,8 @@ class StatusServer:
                   what a restart restored
     get_health    for `/healthz`: 503 where the process should be restarted
     get_readiness for `/readyz`: 503 while nothing worth reading is there; the same as health by default
+    access        who may ask, and over what; by default everybody, in clear text
+    on_fault      told of an exception while answering, which is our fault and answered with 500
 
     Raises ServeFailed if the address cannot be had.
     """
@@ -44,9 +48,12 @@ class StatusServer:
         get_health: Callable[[], Health] = lambda: (True, {}),
         get_readiness: Callable[[], Health] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        access: Access | None = None,
+        on_fault: OnFault = lambda fault: None,
     ) -> None:
         writer = exposition or Exposition(registry=process_registry(), start=get_snapshot())
-        self._server = Server(routes(get_snapshot, get_health, get_readiness or get_health, writer, clock), host, port)
+        paths = routes(get_snapshot, get_health, get_readiness or get_health, writer, clock)
+        self._server = Server(paths, host, port, access=access, on_fault=on_fault)
         self._server.start()
 
     @property
@@ -76,22 +83,22 @@ def routes(
 
     def status_page(query: Query) -> Response:
         body = page.render(get_snapshot().view, refresh="refresh" in query)
-        return Response("200 OK", HTML, body, page_headers)
+        return Response(HTTPStatus.OK, HTML, body, page_headers)
 
     def metrics(_: Query) -> Response:
-        return Response("200 OK", CONTENT_TYPE, exposition.render(get_snapshot(), clock()))
+        return Response(HTTPStatus.OK, CONTENT_TYPE, exposition.render(get_snapshot(), clock()), compress=False)
 
     return {
         "/": status_page,
         "/metrics": metrics,
         "/healthz": lambda _: _health(get_health()),
         "/readyz": lambda _: _health(get_readiness()),
-        "/api/v1/slices": lambda _: Response("200 OK", JSON, slices_document(get_snapshot().view)),
-        "/api/v1/incidents": lambda _: Response("200 OK", JSON, incidents_document(get_snapshot().view)),
+        "/api/v1/slices": lambda _: Response(HTTPStatus.OK, JSON, slices_document(get_snapshot().view)),
+        "/api/v1/incidents": lambda _: Response(HTTPStatus.OK, JSON, incidents_document(get_snapshot().view)),
     }
 
 
 def _health(health: Health) -> Response:
     healthy, details = health
-    status = "200 OK" if healthy else "503 Service Unavailable"
+    status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
     return Response(status, JSON, msgspec.json.encode({"ok": healthy, **details}))

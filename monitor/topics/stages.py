@@ -376,7 +376,7 @@ def run_stages(settings: Settings, stages: Sequence[str], *, stop: threading.Eve
     running = Stages(settings, stages, log, scorer)
     try:
         served.is_ready = lambda: running.is_ready
-        server = serve(settings, served, scorer)
+        server = serve(settings, served, scorer, log)
         try:
             log.info("started", address=server.address, stages=list(stages), config_sha256=settings.sha256)
             running.run(stop, served.show)

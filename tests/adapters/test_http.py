@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import http.client
 import json
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +16,7 @@ import pytest
 
 from monitor.adapters.exposition import Exposition
 from monitor.adapters.http import ServeFailed, StatusServer
-from monitor.adapters.wsgi_server import THREADS_MAX
+from monitor.adapters.web_server import ANSWERS_AT_ONCE, UNREAD_MAX, WAITING_MAX
 from tests.adapters.views import snapshot
 
 
@@ -27,7 +31,7 @@ def server() -> Iterator[StatusServer]:
 
 
 def ask(server: StatusServer, path: str, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request(method, path)
     response = connection.getresponse()
     body = response.read()
@@ -76,14 +80,60 @@ def test_only_reading_known_paths(server: StatusServer, method: str, path: str, 
 
 
 def test_silent_connections_cannot_lock_out_a_scrape(server: StatusServer) -> None:
-    """Half-open sockets are free for an attacker: the oldest silent one makes room, threads stay bounded."""
+    """Half-open sockets are free for an attacker: the oldest make room, and none costs a thread (T12)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))  # both ends are in this process
     before = threading.active_count()
-    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(5 * THREADS_MAX)]
-    response, _ = ask(server, "/healthz")
-    assert response.status == 503
-    assert threading.active_count() - before <= THREADS_MAX
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(1_000)]
+    for connection in silent[::2]:
+        with contextlib.suppress(OSError):  # cut already
+            connection.sendall(b"GET /metr")
+    for _ in range(ANSWERS_AT_ONCE + 1):
+        response, _ = ask(server, "/metrics")
+        assert response.status == 200
+    assert threading.active_count() - before <= ANSWERS_AT_ONCE
+    assert silent[0].recv(1) == b"", "the oldest was not cut"
+    assert len(os.listdir("/proc/self/fd")) < 1_000 + WAITING_MAX + 100
     for connection in silent:
         connection.close()
+
+
+def test_readers_that_never_read_are_cut(server: StatusServer) -> None:
+    """Whoever asks and does not read would hold an answer in memory each: the oldest of them makes room."""
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    unread = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(2 * UNREAD_MAX)]
+    for connection in unread:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.sendall(request)
+    assert ask(server, "/healthz")[0].status == 503
+    for connection in unread:
+        connection.close()
+
+
+def test_a_fault_of_ours_is_a_500_that_is_told() -> None:
+    """An answer that fails must neither hang a scrape nor pass unseen; what it says stays inside."""
+    faults: list[BaseException] = []
+
+    def fail() -> tuple[bool, dict[str, object]]:
+        raise KeyError("a phrase that somebody said")
+
+    running = StatusServer("127.0.0.1", 0, snapshot, get_health=fail, on_fault=faults.append)
+    response, body = ask(running, "/healthz")
+    assert (response.status, body, len(faults)) == (500, b"our fault\n", 1)
+    assert ask(running, "/metrics")[0].status == 200
+    running.close()
+
+
+def test_pages_are_compressed_and_scrapes_are_not(server: StatusServer) -> None:
+    """A phone's line is slow; a scrape crosses a pod, where compressing costs the host more than it saves."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/", headers={"Accept-Encoding": "gzip"})
+    response = connection.getresponse()
+    body = response.read()
+    assert response.getheader("Content-Encoding") == "gzip" and len(body) < 20_000
+    assert gzip.decompress(body) == ask(server, "/")[1]
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    assert connection.getresponse().getheader("Content-Encoding") is None
 
 
 def test_port_in_use_is_named(server: StatusServer) -> None:
