@@ -42,7 +42,10 @@ from monitor.decoders import Decoder, decoder_for, mapped_topics
 from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
 from monitor.ending import TooManyRejected
+from monitor.mailbox import TABLES as NOTIFICATION_TABLES
+from monitor.mailbox import Mailbox
 from monitor.rotation import Rotation
+from monitor.sending import Sender
 from monitor.serving import empty_snapshot, tell, tell_series, warn_of_units
 from monitor.topics.whole_input import TopicInput
 
@@ -84,6 +87,7 @@ class Agent:
         on_behind: Callable[[MetricsSnapshot], None] = lambda _snapshot: None,
         guard: RejectionGuard | None = None,
         topics: TopicInput | None = None,
+        sender: Sender | None = None,
     ) -> None:
         """`topics`: the source again, if it is one: it says how far each of its partitions is, and is told what is
         durable. `on_publish` is told each picture, and whether it is the first that a restored state gives.
@@ -114,7 +118,9 @@ class Agent:
         self._warned: dict[str, float] = {}
         """Event time of the last warning for each customer whose units are too short."""
         """Nothing was published yet."""
-        self._delivery = Delivery(store, folder, self._restore(), streams)
+        documents = self._restore()
+        self._mailbox = None if sender is None else Mailbox(store, sender, documents)
+        self._delivery = Delivery(store, folder, lengths_of(documents[FILES_TABLE]), streams, self._mailbox)
         self._delivery.deliver()
         for name, lost in self._delivery.lost_bytes.items():
             log.error("file_cut", file=name, bytes=lost)
@@ -124,17 +130,17 @@ class Agent:
             topics.skim_by(self.pipeline.router, mapped_topics(settings))
         self.publish()
 
-    def _restore(self) -> dict[str, int]:
-        """Take back the core's documents; returns the lengths of the files."""
-        files: dict[str, bytes] = {}
+    def _restore(self) -> dict[str, dict[str, bytes]]:
+        """Take back the core's documents; returns those of the shell, by table."""
+        ours: dict[str, dict[str, bytes]] = {table: {} for table in (FILES_TABLE, INPUT_TABLE, *NOTIFICATION_TABLES)}
         for table, key, value in self._store.documents():
-            if table == FILES_TABLE:
-                files[key] = value
-            elif table != INPUT_TABLE:
+            if table in ours:
+                ours[table][key] = value
+            else:
                 self.pipeline.restore(table, key, value)
         if self._store.recovered is not None:
             self._log.warning("state_recovered", recovered=self._store.recovered)
-        return lengths_of(files)
+        return ours
 
     # ------------------------------------------------------------------------------------------------------ the loop
     def run(self, stop: threading.Event, on_lines: Callable[[int], None] | None = None) -> None:
@@ -191,14 +197,20 @@ class Agent:
             self._store.add_outbox("reviews", encode_review(review))
         for transition in effects.transitions:
             self._store.add_outbox("incidents", encode_transition(transition))
+        if self._mailbox is not None:
+            self._mailbox.note(effects.transitions, quiet=not self._past_floor())
         self._tell(effects)
 
     def _tell(self, effects: Effects) -> None:
         """Say in the log, and to whoever listens, what was decided; but not what was told before a state was lost."""
-        if self._topics is None or self._topics.past_floor(self._store.offsets()):
+        if self._past_floor():
             tell(self._log, effects.transitions)
         if self._on_effects is not None:
             self._on_effects(effects)
+
+    def _past_floor(self) -> bool:
+        """Whether the state is as far as it ever was: what it made before that, it had told."""
+        return self._topics is None or self._topics.past_floor(self._store.offsets())
 
     # ---------------------------------------------------------------------------------------------------- durability
     def checkpoint(self) -> None:
@@ -207,6 +219,10 @@ class Agent:
         for source, position in self._positions.items():
             self._store.set_offset(source, position)
         self._positions.clear()
+        if self._mailbox is not None:
+            self._mailbox.settle()
+            if self._past_floor():
+                self._mailbox.awake()
         self._store.commit()
         self._durable_at = time.time()
         if self._topics is not None:
@@ -221,9 +237,8 @@ class Agent:
         if self._guard is not None and self._guard.suspicious(time.monotonic()):
             return False  # what may be a bad producer's release is not committed before it is known
         waited = time.monotonic() - self._checkpoint_at
-        return self._lines_open >= LINES_A_CHECKPOINT or (
-            self._lines_open > 0 and waited >= self.settings.state.checkpoint_seconds
-        )
+        news = self._lines_open > 0 or self._delivery.has_news
+        return self._lines_open >= LINES_A_CHECKPOINT or (news and waited >= self.settings.state.checkpoint_seconds)
 
     def _view_due(self) -> bool:
         """Only what is durable may be shown."""
@@ -234,6 +249,8 @@ class Agent:
         """The input will not grow: decide what is left. Not made durable: the same end gives the same again."""
         effects = self.pipeline.finish()
         self._delivery.append_at_end("incidents", [encode_transition(one) for one in effects.transitions])
+        if self._mailbox is not None:
+            self._mailbox.tell_at_end(effects.transitions)
         self._tell(effects)
         self.publish()
 
@@ -295,7 +312,7 @@ class Agent:
         self._viewed_at = time.monotonic()
         pipeline = self.pipeline
         from_topics = {} if self._topics is None else self._topics.gauges(self._store.offsets())
-        if self._topics is not None and not self._topics.past_floor(self._store.offsets()):
+        if not self._past_floor():
             # What was published before was further: counters must not run backwards.
             view = self.snapshot.view
             self.snapshot = replace(self.snapshot, view=replace(view, gauges={**view.gauges, **from_topics}))

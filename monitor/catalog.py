@@ -415,6 +415,21 @@ OTHERS: tuple[Metric, ...] = (
             "Equivalent dialect spellings that the normaliser scores as errors.",
         ),
     ),
+    *_counters(
+        Topic.AGENT,
+        ("integration", "outcome"),
+        (
+            "notifications_total",
+            "notifications",
+            "Steps of incidents: delivered, failed (a try, to be repeated), given up as refused (for its content) or "
+            "dropped (queue full), superseded (a later step was sent).",
+        ),
+    ),
+    *_gauges(
+        Topic.AGENT,
+        ("integration",),
+        ("notifications_waiting", "notifications", "Steps that a receiver has not taken yet."),
+    ),
     *_gauges(
         Topic.AGENT,
         ("sha256",),

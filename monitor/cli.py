@@ -116,7 +116,7 @@ def run(
 
     settings = load_settings(config, os.environ)
     chosen = [stage for stage in STAGES if stage in [name.strip() for name in stages.split(",")]]
-    problems = [*_stage_problems(stages, settings), *_not_in_this_version(settings)]
+    problems = list(_stage_problems(stages, settings))
     if problems:
         raise ConfigError(problems)
     log = _start_log(settings)
@@ -301,19 +301,15 @@ def check_config(
         return
     if topic is not None or kind is not None or now is not None:
         raise typer.BadParameter("goes with --sample", param_hint="--topic, --kind, --now")
-    later = _not_in_this_version(settings)
     if json:
         document = {
             "ok": True,
             "sha256": settings.sha256,
-            "not_in_this_version": [_problem_document(problem) for problem in later],
             "settings": msgspec.to_builtins(settings),
         }
         typer.echo(as_json(document))
         return
     typer.echo(f"{file}: ok, sha256 {settings.sha256}")
-    for problem in later:
-        typer.echo(f"note: `wervane run` of this version refuses {problem}", err=True)
     if is_open_to_all(settings.serve):
         typer.echo(f"note: serve.host {settings.serve.host}: {OPEN_TO_ALL}", err=True)
 
@@ -422,24 +418,6 @@ def _stage_problems(stages: str, settings: Settings) -> Iterator[Problem]:
             want="all three, or input.kind kafka: stages apart need topics between them",
             example="--stages route,score,decide",
         )
-
-
-def _not_in_this_version(settings: Settings) -> list[Problem]:
-    """What is configured and fit but would silently not happen: refusing is better than an unheard page.
-
-    Archives come from files and notify nobody: replay does without.
-    """
-    from monitor.settings_source import Problem
-
-    notify = settings.notify
-    later = {
-        "notify.alertmanager": bool(notify.alertmanager.urls),
-        "notify.pagerduty": notify.pagerduty.routing_key_file is not None,
-        "notify.slack": notify.slack.webhook_url_file is not None,
-        "notify.webhook": bool(notify.webhook.urls),
-    }
-    want = "the default: the rest comes with a later version"
-    return [Problem(path=location, got="a setting", want=want) for location, wanted in later.items() if wanted]
 
 
 # ------------------------------------------------------------------------------------------------------------- results

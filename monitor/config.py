@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from monitor import settings_customers
-from monitor.core.records import Kind, Record
+from monitor.core.records import Kind, Level, Record
 from monitor.core.slicing import FIELDS as TRANSCRIPT_FIELDS
 from monitor.core.slicing import SliceSettings
 from monitor.settings_mapping import MappingSettings, Topics, resolve
@@ -25,6 +26,9 @@ from monitor.settings_table import FIELDS, TWO_WAY, as_written
 DIMENSIONS_MAX = 16
 """16 dimensions have 120 intersections of up to `slices.groups_max` combinations each; at double, four times as many
 slices share one page budget and none could ever page."""
+
+RECEIVERS_MAX = 10
+"""URLs of one integration: an Alertmanager cluster has three, rarely five."""
 
 NO_DIMENSION = frozenset({
     "le", "quantile", "job", "instance", "customer", "speaker", "session", "id", "ts",
@@ -134,26 +138,37 @@ class DecisionSettings(Record, frozen=True):
 
 class AlertmanagerSettings(Record, frozen=True):
     urls: tuple[str, ...]
+    levels: tuple[Level, ...]
     username_file: str | None
     password_file: str | None
     ca_file: str | None
+    resend_seconds: float = msgspec.field(name="resend")
 
 
 class PagerdutySettings(Record, frozen=True):
     routing_key_file: str | None
+    levels: tuple[Level, ...]
     region: str
+    url: str | None
 
 
 class SlackSettings(Record, frozen=True):
     webhook_url_file: str | None
+    levels: tuple[Level, ...]
+    digest_hour: int
 
 
 class WebhookSettings(Record, frozen=True):
     urls: tuple[str, ...]
+    levels: tuple[Level, ...]
     secret_file: str | None
+    ca_file: str | None
 
 
 class NotifySettings(Record, frozen=True):
+    hosts: tuple[str, ...]
+    page_url: str | None
+    runbooks_url: str | None
     alertmanager: AlertmanagerSettings
     pagerduty: PagerdutySettings
     slack: SlackSettings
@@ -504,8 +519,27 @@ def _notify_problems(notify: NotifySettings) -> Iterator[Problem]:
     )
     if not manager.urls and (manager.username_file or manager.password_file or manager.ca_file):
         yield _missing(f"{where}.urls", "a URL to log in to")
-    if not webhook.urls and webhook.secret_file:
+    if not webhook.urls and (webhook.secret_file or webhook.ca_file):
         yield _missing("notify.webhook.urls", "a URL to post to")
+    pagerduty = () if notify.pagerduty.url is None else (notify.pagerduty.url,)
+    for location, urls in (
+        (f"{where}.urls", manager.urls),
+        ("notify.pagerduty.url", pagerduty),
+        ("notify.webhook.urls", webhook.urls),
+    ):
+        if len(urls) > RECEIVERS_MAX:
+            want = f"at most {RECEIVERS_MAX}: each has a thread and a queue"
+            yield Problem(path=location, got=f"{len(urls)} URLs", want=want, concerns=(location,))
+        for url in urls:
+            host = urlsplit(url).hostname
+            if notify.hosts and host not in notify.hosts:
+                yield Problem(
+                    path=location,
+                    got=str(host),
+                    want=f"a host of notify.hosts ({', '.join(notify.hosts)})",
+                    example=as_written(FIELDS["notify.hosts"].example),
+                    concerns=(location, "notify.hosts"),
+                )
 
 
 def _serve_problems(serve: ServeSettings) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from monitor.building import build_scorer, check_same_archive, open_source, stat
 from monitor.config import InputKind, Settings
 from monitor.core.rejections import RejectionGuard
 from monitor.results import write_results
+from monitor.sending import Sender, open_sender
 from monitor.serving import Served, empty_snapshot, serve
 from monitor.topics.opening import open_topic_input
 from monitor.topics.whole_input import Interrupted, TopicInput
@@ -29,12 +30,17 @@ REOPEN_SECONDS_FIRST = 0.5
 REOPEN_SECONDS_MAX = 8.0
 """Back-off while the disk fails: recovery is noticed within 8 s, and a full disk is not hammered."""
 
+END_SECONDS = 45.0
+"""How long the end of a finite input waits for receivers that fail: two tries after the longest back-off. What they did
+not take by then is sent by the next run."""
+
 
 def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundLogger) -> None:
     """`wervane run`: until SIGTERM or the end of a finite input."""
     folder = Path(settings.state.path)
     folder.mkdir(parents=True, exist_ok=True)
     settings = with_state_file(settings)
+    sender = open_sender(settings, log)
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
     if settings.input.kind is InputKind.DIRECTORY:
@@ -44,7 +50,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
     topics = open_topic_input(settings) if settings.input.kind is InputKind.KAFKA else None
     source = open_source(settings) if topics is None else topics
     scorer = build_scorer(settings)
-    served = Served(empty_snapshot(settings))
+    served = Served(empty_snapshot(settings), sender)
 
     def build() -> Agent:
         store = Store.open(folder / "partition-0.db", config_sha256=state_fingerprint(settings))
@@ -64,6 +70,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
                 on_publish=served.show,
                 on_behind=served.show_behind,
                 topics=topics,
+                sender=sender,
             )
         except BaseException:
             store.close()
@@ -84,7 +91,7 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
             agent = None
         if agent is not None:
             if source.exhausted and not stop.is_set():
-                agent.finish()
+                _finish(agent, sender, stop, log)
             write_results(folder, agent.snapshot, agent.pipeline)
         log.info("stopped")
     finally:
@@ -92,6 +99,22 @@ def run_agent(settings: Settings, *, stop: threading.Event, log: FilteringBoundL
         if agent is not None:
             agent.close()
         source.close()
+        if sender is not None:
+            sender.close()
+
+
+def _finish(agent: Agent, sender: Sender | None, stop: threading.Event, log: FilteringBoundLogger) -> None:
+    """The input is at its end: so are we, once receivers have what they are owed, or have had their time."""
+    if sender is None:
+        agent.finish()
+        return
+    began = time.monotonic()
+    sender.drain(END_SECONDS, stop)
+    agent.checkpoint()  # what was delivered is not sent again by the next run
+    agent.finish()
+    waiting = sender.drain(max(1.0, END_SECONDS - (time.monotonic() - began)), stop)
+    if waiting:
+        log.error("notifications_undelivered", count=waiting)
 
 
 def _watched(

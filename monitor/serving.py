@@ -17,6 +17,7 @@ from monitor.core.records import Transition, View
 from monitor.core.scoring import Scorer
 from monitor.core.snapshot import MetricsSnapshot
 from monitor.core.unit_fit import unit_advice
+from monitor.sending import Sender
 
 DAY = 86400.0
 
@@ -29,8 +30,9 @@ def empty_snapshot(settings: Settings) -> MetricsSnapshot:
 class Served:
     """What the HTTP threads read while agents come and go: the last snapshot, and whether it can be trusted."""
 
-    def __init__(self, snapshot: MetricsSnapshot) -> None:
+    def __init__(self, snapshot: MetricsSnapshot, sender: Sender | None = None) -> None:
         self.snapshot = snapshot
+        self._sender = sender
         self.storage_ok = True
         self.has_input = False
         self.started = False
@@ -47,6 +49,15 @@ class Served:
     def show_behind(self, snapshot: MetricsSnapshot) -> None:
         """The state is made again, and not yet as far as what was shown before."""
         self.snapshot, self.storage_ok, self.has_input, self.started = snapshot, True, False, True
+
+    def current(self) -> MetricsSnapshot:
+        """The last snapshot, with what became of notifications until now: they go on when no record comes."""
+        if self._sender is None:
+            return self.snapshot
+        snapshot, sender = self.snapshot, self._sender
+        view = snapshot.view
+        counters, gauges = {**view.counters, **sender.counters()}, {**view.gauges, **sender.gauges()}
+        return replace(snapshot, view=replace(view, counters=counters, gauges=gauges))
 
     def waits_for_input(self) -> None:
         """Partitions are elsewhere, or no broker answers."""
@@ -83,7 +94,7 @@ def serve(settings: Settings, served: Served, scorer: Scorer, log: FilteringBoun
     return StatusServer(
         settings.serve.host,
         settings.serve.port,
-        lambda: served.snapshot,
+        served.current,
         exposition=exposition,
         get_health=served.health,
         get_readiness=served.readiness,

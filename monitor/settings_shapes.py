@@ -178,6 +178,10 @@ def _read_server(value: object) -> Plain:
     return value
 
 
+server_name = _matching(
+    re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?|[0-9a-f:]{2,45})"),
+    "a host name in small letters, or an address",
+)
 server = Shape("host:port", {"type": "string", "pattern": "^.+:[0-9]{1,5}$"}, _read_server, verbatim=True)
 
 

@@ -28,6 +28,7 @@ from monitor.settings_shapes import (
     pairs,
     path,
     server,
+    server_name,
     several,
     several_of,
     text,
@@ -99,6 +100,12 @@ SECTIONS: dict[str, str] = {
 def _language_map() -> Shape:
     profile = choice("whisper-en", "basic", "chars")
     return mapping(text("a language"), profile, "a mapping from language (or default) to whisper-en, basic or chars")
+
+
+def _levels(integration: str, default: list[Plain], why: str) -> Field:
+    shape = several_of("page", "ticket", "digest", want="levels")
+    doc = f"Incidents of which levels it is told. {why}"
+    return Field(f"{integration}.levels", shape, default, ["page"], doc)
 
 
 _names = several(name, "a list of field or attribute names")
@@ -411,11 +418,41 @@ _ROWS: tuple[Field, ...] = (
     ),
     # --------------------------------------------------------------------------------------------------- notify
     Field(
+        "notify.hosts",
+        several(server_name, "a list of host names"),
+        [],
+        ["alertmanager", "oncall.example.org"],
+        "If given, nothing is sent to any other host but PagerDuty's and Slack's own. `http://` in Slack's file is "
+        "taken for a host named here only.",
+    ),
+    Field(
+        "notify.page_url",
+        optional(address("https", "http")),
+        None,
+        "https://wervane.example.org",
+        "The status page as people reach it, for links in messages.",
+    ),
+    Field(
+        "notify.runbooks_url",
+        optional(address("https", "http")),
+        None,
+        "https://git.example.org/wervane/docs/runbooks",
+        "Folder of the runbooks as people reach it; a message links to NAME.md below it.",
+    ),
+    Field(
         "notify.alertmanager.urls",
         several(address("https", "http"), "a list of URLs"),
         [],
         ["http://alertmanager-0:9093", "http://alertmanager-1:9093"],
-        "Every Alertmanager of the cluster. Refused by `run` in this version.",
+        "Every Alertmanager of the cluster.",
+    ),
+    _levels("notify.alertmanager", ["page", "ticket", "digest"], "Its routes choose by the label `severity`."),
+    Field(
+        "notify.alertmanager.resend",
+        duration("1s", "1h"),
+        "1m",
+        "1m",
+        "How often an open alert is sent again; it expires ten times as long after the last time.",
     ),
     Field("notify.alertmanager.username_file", _file, None, "/run/secrets/am-user", "File with the user's name."),
     Field(
@@ -431,23 +468,34 @@ _ROWS: tuple[Field, ...] = (
         _file,
         None,
         "/run/secrets/pagerduty",
-        "File with the routing key. Refused by `run` in this version.",
+        "File with the routing key.",
     ),
+    _levels("notify.pagerduty", ["page"], "A ticket at night is a false page."),
     Field("notify.pagerduty.region", choice("us", "eu"), "us", "eu", "PagerDuty's service region."),
+    Field(
+        "notify.pagerduty.url",
+        optional(address("https", "http")),
+        None,
+        "https://relay.example.org/v2/enqueue",
+        "Where events are posted instead, such as a relay of a closed network.",
+    ),
     Field(
         "notify.slack.webhook_url_file",
         _file,
         None,
         "/run/secrets/slack",
-        "File with the incoming webhook's URL. Refused by `run` in this version.",
+        "File with the incoming webhook's URL.",
     ),
+    _levels("notify.slack", ["page", "ticket", "digest"], "What is of level digest is collected for a day."),
+    Field("notify.slack.digest_hour", whole(0, 23), 8, 8, "Hour of the day (UTC) of the digest."),
     Field(
         "notify.webhook.urls",
         several(address("https", "http"), "a list of URLs"),
         [],
         ["https://oncall.example.org/wervane"],
-        "Where each transition is posted as JSON. Refused by `run` in this version.",
+        "Where each transition is posted as JSON.",
     ),
+    _levels("notify.webhook", ["page", "ticket", "digest"], "The level is in the JSON."),
     Field(
         "notify.webhook.secret_file",
         _file,
@@ -455,6 +503,7 @@ _ROWS: tuple[Field, ...] = (
         "/run/secrets/webhook",
         "File with the key that signs posts.",
     ),
+    Field("notify.webhook.ca_file", _file, None, "/etc/wervane/ca.pem", "Authorities to trust."),
     # ---------------------------------------------------------------------------------------------------- serve
     Field(
         "serve.host",

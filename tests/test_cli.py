@@ -173,24 +173,6 @@ def test_stages_apart_need_topics_between_them(stages: str, stand: Stand) -> Non
     assert stand.calls == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "notify: {slack: {webhook_url_file: /run/secrets/slack}}",
-    ],
-)
-def test_what_would_silently_not_happen_is_refused_at_run(
-    text: str, stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A pager that is configured and never rings is the worst outcome; the file itself is fine."""
-    path = tmp_path / "wervane.yaml"
-    path.write_text(text)
-    assert execute(["run", "--config", str(path)]) == 2
-    assert stand.calls == []
-    assert execute(["check-config", str(path)]) == 0
-    assert "later version" in capsys.readouterr().err
-
-
 def test_an_archive_needs_neither_broker_nor_pager(stand: Stand, tmp_path: Path) -> None:
     """The live configuration is fit for replay."""
     path = tmp_path / "wervane.yaml"

@@ -37,7 +37,7 @@ ALLOWED_KEYS = frozenset({
     "reason", "kind", "outcome", "signal", "exception", "frames", "recovered", "input_kind",
     # decisions; names of slices and customers are metrics' labels already
     "customer", "incident", "slice", "slices", "state", "verdict", "evidence", "summary", "direction", "priority",
-    "model",
+    "model", "integration",
     # of this module
     "keys_dropped", "parameter",
 })  # fmt: skip

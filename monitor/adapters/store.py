@@ -32,7 +32,7 @@ __all__ = ["RotationFailed", "StateRefused", "StorageFailed", "Store"]
 PROFILES_MAX = 16_384
 """Shared profiles held in memory, about 10 MB. Beyond, as under ten million made-up accents, rows carry their own."""
 
-STREAMS = frozenset({"incidents", "outcomes", "reviews", "rejected"})
+STREAMS = frozenset({"incidents", "notifications", "outcomes", "reviews", "rejected"})
 _OFFSETS = "store.offsets"
 
 

@@ -66,13 +66,12 @@ class PartitionState:
                 "key would lie in two places; give the topic a new name and state.path a new folder, and begin anew"
             )
 
-    def restore(self, stage: Stage, *, but: Iterable[str] = ()) -> dict[str, bytes]:
-        """Give the stage its documents back; returns those of the tables in `but`, by key."""
-        kept: dict[str, bytes] = {}
-        tables = frozenset(but)
+    def restore(self, stage: Stage, *, but: Iterable[str] = ()) -> dict[str, dict[str, bytes]]:
+        """Give the stage its documents back; returns those of the tables in `but`, by table and key."""
+        kept: dict[str, dict[str, bytes]] = {table: {} for table in but}
         for table, key, value in self._documents:
-            if table in tables:
-                kept[key] = value
+            if table in kept:
+                kept[table][key] = value
             elif table != TABLE:
                 stage.restore(table, key, value)
         self._documents = []

@@ -31,6 +31,7 @@ from monitor.core.snapshot import MetricsSnapshot
 from monitor.decoders import decoder_for, mapping_name
 from monitor.ending import TooManyRejected
 from monitor.results import write_results
+from monitor.sending import Sender, open_sender
 from monitor.serving import Served, empty_snapshot, serve, tell, tell_series, warn_of_units
 from monitor.topics.opening import KAFKA, Connections
 from monitor.topics.partition_state import PartitionState
@@ -59,6 +60,7 @@ class Stages:
         scorer: Scorer,
         *,
         connect: Connections = KAFKA,
+        sender: Sender | None = None,
     ) -> None:
         """Connects; raises LogRefused and LogUnreachable."""
         self._settings = settings
@@ -66,6 +68,7 @@ class Stages:
         self._log = log
         self._warned: dict[str, float] = {}
         self._scorer = scorer
+        self._sender = sender
         self._core = pipeline_settings(settings)
         self._key = hash_key(settings)
         self._fingerprint = state_fingerprint(settings)
@@ -155,6 +158,7 @@ class Stages:
                 dimensions=self._settings.slices.names,
                 counters=self._counters,
                 tell=self._tell,
+                sender=self._sender,
             )
         except BaseException:  # its folder cannot be written: the state must not be locked when it is tried again
             state.close()
@@ -372,8 +376,9 @@ def run_stages(settings: Settings, stages: Sequence[str], *, stop: threading.Eve
     if settings.privacy.hash_key_file is None:
         log.warning("hash_key_missing", reason="pseudonyms can be guessed; set privacy.hash_key_file")
     scorer = build_scorer(settings)
-    served = Served(empty_snapshot(settings))
-    running = Stages(settings, stages, log, scorer)
+    sender = open_sender(settings, log) if "decide" in stages else None
+    served = Served(empty_snapshot(settings), sender)
+    running = Stages(settings, stages, log, scorer, sender=sender)
     try:
         served.is_ready = lambda: running.is_ready
         server = serve(settings, served, scorer, log)
@@ -386,3 +391,5 @@ def run_stages(settings: Settings, stages: Sequence[str], *, stop: threading.Eve
             server.close()
     finally:
         running.close()
+        if sender is not None:
+            sender.close()

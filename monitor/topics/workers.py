@@ -27,6 +27,9 @@ from monitor.core.routing import TENANT_NOT_ALLOWED
 from monitor.decoders import Decoder
 from monitor.delivery import TABLE as FILES_TABLE
 from monitor.delivery import Delivery, lengths_of
+from monitor.mailbox import TABLES as NOTIFICATION_TABLES
+from monitor.mailbox import Mailbox
+from monitor.sending import Sender
 from monitor.topics.partition_state import PartitionState
 from monitor.topics.skimming import Skimmed, skim
 
@@ -375,11 +378,13 @@ class DecideWorker:
         dimensions: tuple[str, ...],
         counters: Counters,
         tell: Callable[[Sequence[Transition]], None],
+        sender: Sender | None = None,
     ) -> None:
         """Raises StorageFailed."""
         self.state = state
         self.stage = stage
-        files = state.restore(stage, but=(FILES_TABLE,))
+        ours = state.restore(stage, but=(FILES_TABLE, *NOTIFICATION_TABLES))
+        self._mailbox = None if sender is None else Mailbox(state.store, sender, ours)
         self._dimensions = dimensions
         self._counters = counters
         self._tell = tell
@@ -388,7 +393,8 @@ class DecideWorker:
         self.fresh = False
         """Nobody has ever read this partition, and shown anything of it."""
         self.folder = folder / str(state.partition)
-        self._delivery = Delivery(state.store, self.folder, lengths_of(files), ("incidents",))
+        lengths = lengths_of(ours[FILES_TABLE])
+        self._delivery = Delivery(state.store, self.folder, lengths, ("incidents",), self._mailbox)
         try:
             self._delivery.deliver()
         except BaseException:
@@ -424,6 +430,8 @@ class DecideWorker:
         """A state that is made again from the log makes its file again, and wakes nobody for what was told before."""
         for transition in told:
             self.state.store.add_outbox("incidents", encode_transition(transition))
+        if self._mailbox is not None:
+            self._mailbox.note(told, quiet=offset < self._told_until)
         if offset >= self._told_until:
             self._tell(told)
 
@@ -434,6 +442,10 @@ class DecideWorker:
     def commit(self) -> None:
         """Raises StorageFailed."""
         if self.position is not None:
+            if self._mailbox is not None:
+                self._mailbox.settle()
+                if self.position >= self._told_until:
+                    self._mailbox.awake()
             self.state.commit(self.stage, self.position)
             self._delivery.deliver()
 

@@ -51,7 +51,7 @@ def test_documents_and_position_come_back_together(tmp_path: Path) -> None:
     state.close()
     again, notes = opened(tmp_path), Notes()
     assert again.position == 41
-    assert again.restore(notes, but=("files",)) == {"incidents": b"7"}
+    assert again.restore(notes, but=("files",)) == {"files": {"incidents": b"7"}}
     assert notes.restored == [("totals", "a", b"1"), ("totals", "b", b"2")], "in order, and nothing of our own"
 
 
