@@ -509,6 +509,9 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Nothing escapes, and no message quotes what a file or message contained."""
+    # Before numpy is imported: our matrices are small, so that its threads would only wait for each other, and spin as
+    # they do: on two busy cores `plan` took 40 s instead of half a second, and a host's other programs would notice.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=spread(arguments), prog_name="wervane")
     except SystemExit as ended:

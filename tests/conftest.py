@@ -3,7 +3,16 @@
 A failure is named when it happens: a run that is cut off must not take the name of what failed with it.
 """
 
+import os
+
+import hypothesis
 import pytest
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `wervane` sets it, and before numpy is imported
+
+# The same examples each time, on a machine of any speed; hypothesis does so by itself where CI is set.
+hypothesis.settings.register_profile("wervane", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("wervane")
 
 pytest.register_assert_rewrite("tests.kafka.log_contract")
 

@@ -297,7 +297,7 @@ _trees = st.recursive(
 
 
 @given(tree=st.dictionaries(st.sampled_from(sorted(SECTIONS)), _trees, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_tree_gives_settings_or_problems(tree: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever the file says, the answer is settings or a list of problems: never a traceback."""
     path = tmp_path_factory.mktemp("config") / "wervane.yaml"

@@ -65,8 +65,6 @@ def plan(
     if problems:
         raise ConfigError(problems)
 
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small matrices: threads would only wait for each other
-
     from monitor.core.plans import Wanted, plan_slices
     from monitor.inspecting import read_deciders
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +29,7 @@ from monitor.expressions import (
 )
 from monitor.mapping_presets import PRESETS
 from monitor.settings_mapping import ATTRIBUTES_MAX, FIELDS, REQUIRED
+from tests.bare_loop import bare_loops
 from tests.builders import DAY, MARCH_2
 
 NOW = MARCH_2 + 10 * DAY
@@ -299,9 +299,8 @@ def test_no_message_takes_long(name: str) -> None:
         language="results[?alternatives[?transcript]] | [0].a",
     )
     value = json.dumps(MESSAGE | HOSTILE[name]).encode()
-    started = time.process_time()
     assert isinstance(wire.decode_mapped(by, value, b"k", HEADERS, "calls", NOW).record, Rejected | Transcript)
-    assert time.process_time() - started < 1.0
+    assert bare_loops(lambda: wire.decode_mapped(by, value, b"k", HEADERS, "calls", NOW), 4.0) < 8.0
 
 
 @given(st.binary(max_size=60), st.binary(max_size=8) | st.none())

@@ -100,7 +100,7 @@ MESSAGES = st.builds(lambda fields, gone: {key: fields[key] for key in fields if
 ERASURES = st.builds(lambda id_: {"schema": 1, "id": id_, "erase": True}, IDS)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(MESSAGES | ERASURES, st.sampled_from(Kind))
 def test_passed_over_is_what_would_have_been_sampled_out(fields: dict[str, object], kind: Kind) -> None:
     """A label rests on the coin alone; whatever else the glance let go of would be missing from the sample."""
@@ -118,7 +118,7 @@ def test_passed_over_is_what_would_have_been_sampled_out(fields: dict[str, objec
         assert not passed_over, "a partial result or an erasure"
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(st.data())
 def test_damaged_messages_are_passed_over_only_if_their_id_is_plain(data: st.DataObject) -> None:
     """Some damage is let pass with the nineteen of twenty; none may make one utterance of another."""
@@ -176,7 +176,7 @@ def test_hostile_bytes_are_left_to_the_whole_reader(value: bytes) -> None:
     assert glance_at(value) is None
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_no_bytes_make_a_glance_raise(value: bytes) -> None:
     """Nothing does."""

@@ -141,14 +141,14 @@ EMISSIONS = st.one_of(
 ENTRIES = st.one_of(MARKS, st.builds(OutcomeEntry, origin=ORIGINS, emission=EMISSIONS))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(PAIRS)
 def test_what_is_routed_comes_back_as_it_was(written: PairEntry | Mark) -> None:
     """A last bit that changed on the way would subtract what was never added."""
     assert decode_pair(encode_pair(written, DIMENSIONS), DIMENSIONS) == written
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(ENTRIES)
 def test_what_is_scored_comes_back_as_it_was(written: OutcomeEntry | Mark) -> None:
     """DECIDE apart must decide what DECIDE in one process does, to the bit."""
@@ -250,7 +250,7 @@ LINES = [
 ]
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(st.data())
 def test_damaged_entries_are_refused_or_read_and_nothing_else_is_raised(data: st.DataObject) -> None:
     """Whatever a broken writer leaves, the worst is a record that is counted as refused."""

@@ -62,9 +62,7 @@ def traffic() -> Traffic:
 @pytest.fixture(scope="module")
 def uninterrupted(traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    started = time.monotonic()
     run(configure(folder, traffic))
-    (folder / "state" / "took.seconds").write_text(str(time.monotonic() - started))
     return folder / "state"
 
 
@@ -92,18 +90,21 @@ def test_sigkill_at_random_moments_changes_no_byte(traffic: Traffic, uninterrupt
     """State, outbox and positions are one transaction; files are cut back to what it knows and written again."""
     config = configure(tmp_path, traffic)
     rng = random.Random(11)
-    whole = float((uninterrupted / "took.seconds").read_text())
+    outcomes = tmp_path / "state" / "outcomes.jsonl"
+    whole = (uninterrupted / "outcomes.jsonl").stat().st_size
     reached: list[int] = []
     while len(reached) < KILLS:
         process = start(config)
-        # From within reading the input, over the first records, to some checkpoints further than the last time.
-        time.sleep(whole * rng.uniform(0.1, 0.8))
+        # By progress, as a slower machine makes less of it in a second: from the start to shortly before the end.
+        enough = whole * rng.uniform(0.0, 0.7)
+        while process.poll() is None and (outcomes.stat().st_size if outcomes.exists() else 0) < enough:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.6))  # a moment that nobody chose, within opening or between two checkpoints
         if process.poll() is not None:
             shutil.rmtree(tmp_path / "state")  # it reached the end between two kills: once more from the beginning
             continue
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        outcomes = tmp_path / "state" / "outcomes.jsonl"
         reached.append(outcomes.stat().st_size if outcomes.exists() else 0)
     run(config)
     assert len(set(reached)) > 1, "the kills fell on different moments"

@@ -73,7 +73,7 @@ def test_a_topic_that_was_made_again_is_another_upstream() -> None:
     assert arrivals.is_new(origin(0, upstream="pairs-0@bbbb"))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.data())
 def test_whatever_is_sent_again_each_position_is_new_once_and_in_order(data: st.DataObject) -> None:
     """Two writers of one upstream, one of them stale, each going back to where it knows: none is lost or doubled."""
@@ -361,7 +361,7 @@ def reached_by(events: Sequence[Event]) -> float | None:
     return min([*waited_for, *([vouched] if at_end else [])])
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(EVENTS)
 def test_event_time_is_what_a_recount_from_the_beginning_says(events: list[Event]) -> None:
     """The running sums are there for speed: they must agree with the definition after every single event."""
@@ -377,7 +377,7 @@ def test_event_time_is_what_a_recount_from_the_beginning_says(events: list[Event
             assert moved == (arrivals.reached != before)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(EVENTS, st.sets(st.integers(0, 25)))
 def test_restored_it_goes_on_as_if_nothing_had_happened(events: list[Event], restarts: set[int]) -> None:
     """A deployment must neither hold event time back nor let it run ahead, nor tell a loss twice."""

@@ -141,7 +141,7 @@ MESSAGES: st.SearchStrategy[Fed] = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.lists(MESSAGES, max_size=40), st.sampled_from([1.0, 0.4]))
 def test_every_message_ends_under_exactly_one_outcome(messages: list[Fed], probability: float) -> None:
     """What came in is what was accepted, clipped or rejected, and each kind's own counters add up to it as well."""
@@ -165,7 +165,7 @@ def test_every_message_ends_under_exactly_one_outcome(messages: list[Fed], proba
     assert counted(pipeline, "tombstones_total") == kinds.count(Tombstone)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(MESSAGES, max_size=40))
 def test_emissions_add_up_to_what_is_held(messages: list[Fed]) -> None:
     """No sequence of versions, conflicts and tombstones lets an utterance count twice, or less than not at all."""

@@ -80,7 +80,7 @@ def test_every_framing_comes_out_as_before(framing: str) -> None:
 
 
 @given(st.sampled_from(sorted(OURS)), st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_never_turns_into_other_records(codec: str, draw: st.DataObject) -> None:
     """Whatever happened to the bytes: the same answer as the client's, or BatchRefused. Nothing else may escape, as
     only that is known to be poison.
@@ -151,7 +151,6 @@ def test_a_record_made_of_headers_is_refused_unread() -> None:
 
 @given(st.binary(max_size=60), st.integers(-5, 2**31))
 @example(b"\x01", 2**31 - 1)  # a record of -1 bytes, again and again
-@settings(deadline=None)
 def test_looking_for_headers_ends_on_any_bytes(records: bytes, count: int) -> None:
     """It reads what nobody has checked yet: a count of two thousand million must not be a loop of as many steps."""
     allowance.refuse_too_many_headers(bytearray(records), 0, count)

@@ -74,7 +74,7 @@ def test_a_broker_that_is_gone_for_a_while(seconds: float, broker: Broker, traff
         with producing(fleet) as producer:
             producer.send(after)
         fleet.end(traffic)
-        assert time.monotonic() - back_at < 60.0
+        assert time.monotonic() - back_at < 120.0
 
 
 def says_it_is_away(agent: Agent) -> bool:
