@@ -20,20 +20,22 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
-from monitor.core.cells import ERRORS_CAP
 from monitor.core.closed_units import CellRow, units_of
 from monitor.core.estimators import WEIGHT_ONE
-from monitor.core.evidence import CAUTIOUS_STAKES, RUIN, Evidence, mean, multiplied
+from monitor.core.evidence import Evidence, mean, multiplied, reach_of_weight
 from monitor.core.matched_stakes import (
     OTHERS_MAX,
-    RATE_MAX,
     RATE_MIN,
     Counted,
     Margin,
+    Weights,
     block_factors,
+    excess_of,
+    factors_below,
 )
 from monitor.core.predicates import Predicate, holds
 
@@ -65,19 +67,31 @@ class ClaimVerdict(StrEnum):
     LAPSED = "lapsed"
 
 
+class Waiting(NamedTuple):
+    """A unit of others that waits for one of the group; corrected: 0 in files that an earlier version wrote."""
+
+    person: str
+    errors: float
+    words: float
+    corrected: float = 0.0
+
+
 class TaskState(msgspec.Struct):
     """What is known of the others in one stratum: sums that fade, and units since the group's last, oldest first.
 
-    waiting  (person, errors, words)
+    corrected   words counted once; weight_max: the largest weight of them of late
     """
 
     errors: float = 0.0
     words: float = 0.0
-    waiting: list[tuple[str, float, float]] = []
+    waiting: list[Waiting] = []
+    corrected: float = 0.0
+    weight_max: float = 0.0
 
     def learn(self, unit: Counted) -> None:
         fade = 1.0 - 1.0 / MEMORY_UNITS
         self.errors, self.words = self.errors * fade + unit.errors, self.words * fade + unit.words
+        self.corrected = self.corrected * fade + unit.corrected
 
 
 class Claim(msgspec.Struct):
@@ -89,6 +103,7 @@ class Claim(msgspec.Struct):
     submitted_at  only units that began later count; until: event time up to which all units were bet on
     evidence, against  wealth of the two bets; both began with 1
     group         (units, words, mean words' memory: sum of words, count) of the group's units that were bet on
+    corrected_met words met, counted once; weight_max: the largest weight of the group's words of late
     blocks        (number, sum, sum of squares) of the blocks' excess errors
     """
 
@@ -114,6 +129,8 @@ class Claim(msgspec.Struct):
     excess_squares: float = 0.0
     persons: set[str] = set()
     by_task: dict[str, TaskState] = {}
+    corrected_met: float = 0.0
+    weight_max: float = 0.0
 
     @property
     def open(self) -> bool:
@@ -157,6 +174,7 @@ def take(
         _forget(claim)
         return
     first_time = not claim.by_task
+    _of_earlier_version(claim)
     for unit in units_of(rows):
         ended_at = unit[0].ended_at
         if ended_at > closed_until:
@@ -169,6 +187,14 @@ def take(
         _forget(claim)
 
 
+def _of_earlier_version(claim: Claim) -> None:
+    """It did not count corrected words: those were as if each word stood for itself."""
+    claim.corrected_met = claim.corrected_met or claim.words_met
+    for state in claim.by_task.values():
+        state.corrected = state.corrected or state.words
+        state.waiting = [one if one.corrected else one._replace(corrected=one.words) for one in state.waiting]
+
+
 def _take_unit(claim: Claim, predicate: Predicate, names: Sequence[str], unit: Sequence[CellRow], fresh: bool) -> None:
     """One unit: the group's if any of it is, else the others'. What lies in its largest task counts."""
     sums: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
@@ -177,9 +203,10 @@ def _take_unit(claim: Claim, predicate: Predicate, names: Sequence[str], unit: S
         if inside is None:
             continue
         task = "\x1f".join(row.labels[names.index(name)] for name in claim.tasks)
-        part = sums[inside].setdefault(task, [0.0, 0.0])
+        part = sums[inside].setdefault(task, [0.0, 0.0, 0.0])
         part[0] += row.errors / WEIGHT_ONE
         part[1] += row.words / WEIGHT_ONE
+        part[2] += row.plain_words
     of_group = bool(sums[True])
     parts = sums[of_group]
     if not parts:
@@ -187,9 +214,11 @@ def _take_unit(claim: Claim, predicate: Predicate, names: Sequence[str], unit: S
     task = max(sorted(parts), key=lambda name: parts[name][1])
     counted = Counted(*parts[task])
     state = claim.by_task.setdefault(task, TaskState())
+    known = claim if of_group else state
+    known.weight_max, _ = reach_of_weight(known.weight_max, counted.words / counted.corrected)
     if not of_group:
         if fresh:
-            state.waiting = [*state.waiting, (_pseudonym(claim, unit[0].person), *counted)][-OTHERS_MAX:]
+            state.waiting = [*state.waiting, Waiting(_pseudonym(claim, unit[0].person), *counted)][-OTHERS_MAX:]
         else:
             state.learn(counted)
     elif fresh:
@@ -202,61 +231,41 @@ def _block(claim: Claim, state: TaskState, person: str, own: Counted, ended_at: 
     """One bet: the group's unit beside the others since its last; each person once in the life of a claim."""
     waiting, state.waiting = state.waiting, []
     others: dict[str, Counted] = {}
-    for other, errors, words in waiting:
+    for other, *counted in waiting:
         if other not in claim.persons and other != person:
-            others.setdefault(other, Counted(errors, words))
+            others.setdefault(other, Counted(*counted))
     known = state.words > 0 and claim.units_met > 0
     if known and others and person not in claim.persons:
-        rate = state.errors / state.words
         claim.persons |= {person, *others}
-        _bet(claim, own, list(others.values()), rate)
+        _bet(claim, state, own, list(others.values()))
         _conclude(claim, ended_at)
     # What was bet on is learned afterwards: a rate that knew the block's errors would bet on the past.
-    for _, errors, words in waiting:
-        state.learn(Counted(errors, words))
+    for _, *counted in waiting:
+        state.learn(Counted(*counted))
     _meet(claim, own)
 
 
 def _meet(claim: Claim, own: Counted) -> None:
     claim.units_met += 1
     claim.words_met += own.words
+    claim.corrected_met += own.corrected
 
 
-def _bet(claim: Claim, own: Counted, others: Sequence[Counted], rate: float) -> None:
-    usual = claim.words_met / claim.units_met
-    worse = block_factors(own, others, rate, usual, Margin(1.0, claim.gap / 2))
+def _bet(claim: Claim, state: TaskState, own: Counted, others: Sequence[Counted]) -> None:
+    rate, usual = state.errors / state.words, claim.words_met / claim.units_met
+    weights = (
+        Weights(claim.words_met / claim.corrected_met, claim.weight_max),
+        Weights(state.words / state.corrected, state.weight_max),
+    )
+    worse = block_factors(own, others, rate, usual, Margin(1.0, claim.gap / 2), weights)
+    less = factors_below(own, others, rate, usual, claim.gap, weights)
     claim.evidence = multiplied(claim.evidence, NO_MONEY, worse)
-    claim.against = multiplied(claim.against, NO_MONEY, factors_below(own, others, rate, usual, claim.gap))
-    words = sum(other.words for other in others)
-    excess = own.errors - own.words * sum(other.errors for other in others) / words
+    claim.against = multiplied(claim.against, NO_MONEY, less)
+    excess = excess_of(own, others, rate, weights)
     claim.units += 1
     claim.words += own.words
     claim.excess += excess
     claim.excess_squares += excess * excess
-
-
-def factors_below(
-    own: Counted, others: Sequence[Counted], rate: float, mean_words: float, gap: float
-) -> tuple[float, float, float, float]:
-    """The mirror of `block_factors`: against "the group's rate is at least the others' + gap".
-
-    With y = lam W (c - r): E[1 + lam ((c + gap) W - E)] <= 1 + y and E[prod_j (1 + lam_R (E_j - c W_j))] <= exp(-y).
-    """
-    rate = min(max(rate, RATE_MIN), RATE_MAX)
-    claimed = rate + gap
-    words = sum(other.words for other in others)
-    largest = max(other.words for other in others)
-    lambda_max = RUIN / (rate * largest) * words / own.words
-    if claimed < ERRORS_CAP:
-        lambda_max = min(lambda_max, RUIN / ((ERRORS_CAP - claimed) * own.words))
-    factors: list[float] = []
-    for stake in CAUTIOUS_STAKES:
-        lambda_ = min(stake / (rate * mean_words), lambda_max)
-        factor = 1.0 + lambda_ * (claimed * own.words - own.errors)
-        for other in others:
-            factor *= 1.0 + lambda_ * own.words / words * (other.errors - rate * other.words)
-        factors.append(factor)
-    return factors[0], factors[1], factors[2], factors[3]
 
 
 def _conclude(claim: Claim, at: float) -> None:

@@ -16,8 +16,9 @@ import msgspec
 from monitor.core.budget import Ledger
 from monitor.core.changes import Change
 from monitor.core.closed_units import CellRow, units_of
-from monitor.core.evidence import NO_EVIDENCE, Evidence, mean, multiplied
-from monitor.core.matched_stakes import OTHERS_MAX, Counted, Margin, block_factors
+from monitor.core.estimators import WEIGHT_ONE
+from monitor.core.evidence import NO_EVIDENCE, Evidence, mean, multiplied, reach_of_weight
+from monitor.core.matched_stakes import OTHERS_MAX, Counted, Margin, Weights, block_factors
 from monitor.core.records import OTHER, UNKNOWN, Slice
 from monitor.core.slicing import Slicing, slice_name
 from monitor.core.standing_gaps import GapSettings, speaker_dimensions, task_strata
@@ -39,16 +40,23 @@ class Sums(msgspec.Struct, array_like=True, frozen=True):
     units: float = 0.0
     errors: float = 0.0
     words: float = 0.0
+    corrected: float = 0.0
 
     def later(self, units: int) -> Sums:
         """After this many more units of the stratum."""
         left = MEMORY**units
-        return Sums(self.units * left, self.errors * left, self.words * left)
+        return Sums(self.units * left, self.errors * left, self.words * left, self.corrected * left)
 
-    def plus(self, errors: float, words: float) -> Sums:
+    def plus(self, unit: Counted) -> Sums:
         """With one more unit."""
         left = self.later(1)
-        return Sums(left.units + 1.0, left.errors + errors, left.words + words)
+        corrected = left.corrected + unit.corrected
+        return Sums(left.units + 1.0, left.errors + unit.errors, left.words + unit.words, corrected)
+
+    def less(self, part: Sums) -> Sums:
+        """Without a part of them."""
+        corrected = self.corrected - part.corrected
+        return Sums(self.units - part.units, self.errors - part.errors, self.words - part.words, corrected)
 
 
 class Met(msgspec.Struct, array_like=True, frozen=True):
@@ -58,6 +66,7 @@ class Met(msgspec.Struct, array_like=True, frozen=True):
     errors: float
     words: float
     before: Sums
+    corrected: float = 0.0
 
 
 class Stratum(msgspec.Struct, array_like=True):
@@ -68,6 +77,8 @@ class Stratum(msgspec.Struct, array_like=True):
     number: int = 0
     sums: Sums = Sums()
     last: list[Met] = []
+    weight_max: float = 0.0
+    """The largest weight of a unit's words of late, by which stakes are limited."""
 
 
 class Own(msgspec.Struct, array_like=True, frozen=True):
@@ -92,12 +103,13 @@ class Course(msgspec.Struct, array_like=True, frozen=True):
 class Group(msgspec.Struct):
     """One group's bets. Mutable, private to its decider.
 
-    persons   the first ones, until there are enough; units, words: of the group
+    persons   the first ones, until there are enough; units, words, corrected (each word counted once): of the group
     own       stratum -> where the group last stood in it
     earned    the ledger's mark when it last took money; None until it bets; found_at: when it last found a gap
     margins   what its evidence is against: with others it begins anew
     evidence  wealth against each margin
     courses   of one stake against each margin: they date the gap
+    weight_max  the largest weight of a unit's words of late, by which stakes are limited
     """
 
     slice: Slice
@@ -111,9 +123,22 @@ class Group(msgspec.Struct):
     evidence: list[Evidence] = []
     courses: list[Course] = []
     found_at: float | None = None
+    corrected: float = 0.0
+    weight_max: float = 0.0
+
+    def met(self, own: Counted) -> None:
+        self.units += 1
+        self.words += own.words
+        self.corrected += own.corrected
 
     def bet(
-        self, own: Counted, others: Sequence[Counted], rate: float, ended_at: float, ledger: Ledger
+        self,
+        own: Counted,
+        others: Sequence[Counted],
+        rate: float,
+        weights: tuple[Weights, Weights],
+        ended_at: float,
+        ledger: Ledger,
     ) -> FoundGap | None:
         """Bet on one block at each margin: the gap that it completes, or None."""
         assert self.earned is not None
@@ -123,7 +148,7 @@ class Group(msgspec.Struct):
         self.spent += money
         mean_words = self.words / self.units
         for number, margin in enumerate(self.margins):
-            factors = block_factors(own, others, rate, mean_words, margin)
+            factors = block_factors(own, others, rate, mean_words, margin, weights)
             self.evidence[number] = multiplied(self.evidence[number], money, factors)
             self.courses[number] = self.courses[number].after(factors[COURSE_STAKE], ended_at)
         found = [mean(evidence) for evidence in self.evidence]
@@ -148,6 +173,18 @@ class FoundGap(NamedTuple):
     evidence: float
     ended_at: float
     since: float
+
+
+def _counted(sums: Sums) -> Sums:
+    """Sums that an earlier version wrote, without corrected words: as if each word stood for itself."""
+    return sums if sums.corrected else msgspec.structs.replace(sums, corrected=sums.words / WEIGHT_ONE)
+
+
+def _weights(of_stratum: Sums, group: Group, most: float) -> Weights:
+    """A group's: in this stratum, if that is known well enough, else everywhere."""
+    if of_stratum.units >= UNITS_MIN:
+        return Weights(of_stratum.words / of_stratum.corrected, most)
+    return Weights(group.words / group.corrected, most)
 
 
 class _Dimension(NamedTuple):
@@ -200,27 +237,31 @@ class GapBets:
 
     def _take_unit(self, dimension: _Dimension, unit: str, rows: list[CellRow], ledger: Ledger) -> list[FoundGap]:
         """A unit's sums by group and stratum, one after the other."""
-        sums: dict[tuple[str, str], tuple[int, int]] = {}
+        sums: dict[tuple[str, str], tuple[int, int, int]] = {}
         for row in rows:
             value = row.labels[dimension.position]
             if value != UNKNOWN:
                 key = value, "\x1f".join(row.labels[position] for position in dimension.strata)
-                errors, words = sums.get(key, (0, 0))
-                sums[key] = (errors + row.errors, words + row.words)
+                errors, words, corrected = sums.get(key, (0, 0, 0))
+                sums[key] = (errors + row.errors, words + row.words, corrected + row.plain_words)
                 self._hear(((dimension.name, value),), row.person)
         found = []
-        for (value, stratum), (errors, words) in sorted(sums.items()):
+        for (value, stratum), of_unit in sorted(sums.items()):
             at = dimension.name, stratum
             met = self._strata.get(at) or self._strata.setdefault(at, Stratum(*at))
             group = self._groups.get(((dimension.name, value),))
-            counted = Counted(float(errors), float(words))
+            counted = Counted(*map(float, of_unit))
+            weight = counted.words / counted.corrected
             if group is not None:
+                group.weight_max, _ = reach_of_weight(group.weight_max, weight)
                 conclusion = self._block(group, met, unit, counted, rows[0].ended_at, ledger)
                 if conclusion is not None:
                     found.append(conclusion)
             met.number += 1
-            met.last = [*met.last, Met(unit, *counted, met.sums)][-OTHERS_MAX:]
-            met.sums = met.sums.plus(*counted)
+            met.weight_max, _ = reach_of_weight(met.weight_max, weight)
+            last = Met(unit, counted.errors, counted.words, met.sums, counted.corrected)
+            met.last = [*met.last, last][-OTHERS_MAX:]
+            met.sums = met.sums.plus(counted)
             self._dirty_strata.add(at)
         return found
 
@@ -239,25 +280,29 @@ class GapBets:
     ) -> FoundGap | None:
         """One unit of a group, beside others' since its last one."""
         before = group.own.get(met.stratum, Own(0, Sums()))
-        group.units += 1
-        group.words += own.words
         since = met.last[-(met.number - before.number) :] if met.number > before.number else []
         # A unit in which both speak is left out: what disturbs one disturbs the other.
         others = [other for other in since if other.unit != unit]
         last = before.sums.later(met.number - before.number)
-        group.own[met.stratum] = Own(met.number + 1, last.plus(*own))
-        if not others or group.earned is None:
-            return None
-        if group.margins != self._margins:
-            group.margins = list(self._margins)
-            group.begin(ended_at)
-        # Others' rate from before the block: all sums of then, without the group's own.
-        passed = met.number - len(since) - before.number
-        mine, all_ = before.sums.later(passed), others[0].before
-        if all_.units - mine.units < UNITS_MIN or not all_.words > mine.words:
-            return None
-        rate = (all_.errors - mine.errors) / (all_.words - mine.words)
-        return group.bet(own, [Counted(other.errors, other.words) for other in others], rate, ended_at, ledger)
+        group.own[met.stratum] = Own(met.number + 1, last.plus(own))
+        found = None
+        if others and group.earned is not None:
+            # Others' rate from before the block: all sums of then, without the group's own.
+            passed = met.number - len(since) - before.number
+            mine = before.sums.later(passed)
+            theirs = others[0].before.less(mine)
+            if theirs.units >= UNITS_MIN and theirs.words > 0.0:
+                if group.margins != self._margins:
+                    group.margins = list(self._margins)
+                    group.begin(ended_at)
+                counted = [Counted(other.errors, other.words, other.corrected) for other in others]
+                weights = (
+                    _weights(mine, group, group.weight_max),
+                    Weights(theirs.words / theirs.corrected, met.weight_max),
+                )
+                found = group.bet(own, counted, theirs.errors / theirs.words, weights, ended_at, ledger)
+        group.met(own)  # afterwards: a stake must not know the unit's words
+        return found
 
     def _admit(self, ledger: Ledger) -> None:
         """Groups of enough persons, with as many others, bet and draw money from now on."""
@@ -295,7 +340,14 @@ class GapBets:
             self._dropped.append((table, key))
         elif table == "gap_groups":
             group = msgspec.msgpack.decode(value, type=Group)
+            group.corrected = group.corrected or group.words / WEIGHT_ONE
+            group.own = {name: Own(own.number, _counted(own.sums)) for name, own in group.own.items()}
             self._groups[group.slice] = group
         else:
             stratum = msgspec.msgpack.decode(value, type=Stratum)
+            stratum.sums = _counted(stratum.sums)
+            stratum.last = [
+                Met(met.unit, met.errors, met.words, _counted(met.before), met.corrected or met.words / WEIGHT_ONE)
+                for met in stratum.last
+            ]
             self._strata[stratum.dimension, stratum.stratum] = stratum

@@ -10,6 +10,9 @@ so a block's expected factor is at most (1 + x) exp(-x) <= 1, whatever c was, as
 before the block's errors. Money put in little by little then bounds false alarms as in `evidence`: wealth is the sum
 of the plain tests begun with each coin, the first one included, and starts anew after an alarm. A gap beyond two
 margins at once needs the smaller of two such wealths, which is below that of the margin that holds.
+Unequal sampling. Which utterances of a unit were sampled, and so its weights, may tell how hard they are. So no stake
+follows a unit's weighted words W: it is limited, and matched, by corrected words times the largest weight of late and
+times the usual one (`Weights`). With one weight for each side that is the above; else x cancels in the mean only.
 Not covered. A rate of the others that moves between their units and the group's next one (blocks hold the last 24,
 which keeps them close); errors above 1.5 a word, which are cut on both sides; speakers that return for years: the
 conditional mean is theirs, not the group's.
@@ -45,29 +48,40 @@ class Margin(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Errors (capped) and words of one unit."""
+    """Errors (capped) and words of one unit, both weighted; corrected: its words counted once."""
 
     errors: float
     words: float
+    corrected: float
+
+
+class Weights(NamedTuple):
+    """Of corrected words: the usual weight, learned before the block, and the largest of late, the block's included."""
+
+    usual: float = 1.0
+    most: float = 1.0
 
 
 def block_factors(
-    own: Counted, others: Sequence[Counted], rate: float, mean_words: float, margin: Margin
+    own: Counted,
+    others: Sequence[Counted],
+    rate: float,
+    mean_words: float,
+    margin: Margin,
+    weights: tuple[Weights, Weights] = (Weights(), Weights()),
 ) -> tuple[float, float, float, float]:
     """By what the wealth of each stake is multiplied by one block.
 
     own         the group's unit; others: units of the same stratum since its last one, at least one, with words
     rate        of the others, from before the block; mean_words of the group's units: with it, the stakes' unit
+    weights     the group's and the others'
     """
     rate = min(max(rate, RATE_MIN), RATE_MAX)
     allowed = margin.allowed(rate)
-    words = sum(other.words for other in others)
-    largest = max(other.words for other in others)
+    matched, own_most, others_most = _matched(own, others, weights)
+    matched *= margin.factor
     gains = [rate * other.words - other.errors for other in others]
-    lambda_max = min(
-        RUIN / (allowed * own.words),
-        RUIN / ((ERRORS_CAP - rate) * largest) * words / (margin.factor * own.words),
-    )
+    lambda_max = min(RUIN / (allowed * own_most), RUIN / ((ERRORS_CAP - rate) * others_most * matched))
     excess = own.errors - allowed * own.words
     factors: list[float] = []
     used = 0.0
@@ -75,9 +89,51 @@ def block_factors(
         lambda_ = min(stake / (rate * mean_words), lambda_max)
         if lambda_ != used:  # stakes are ascending: beyond the cap they are all the same
             used = lambda_
-            against = margin.factor * lambda_ * own.words / words
             factor = 1.0 + lambda_ * excess
             for gain in gains:
-                factor *= 1.0 + against * gain
+                factor *= 1.0 + lambda_ * matched * gain
         factors.append(factor)
     return factors[0], factors[1], factors[2], factors[3]
+
+
+def factors_below(
+    own: Counted,
+    others: Sequence[Counted],
+    rate: float,
+    mean_words: float,
+    gap: float,
+    weights: tuple[Weights, Weights] = (Weights(), Weights()),
+) -> tuple[float, float, float, float]:
+    """The mirror of `block_factors`: against "the group's rate is at least the others' + gap".
+
+    With y = lam W (c - r): E[1 + lam ((c + gap) W - E)] <= 1 + y and E[prod_j (1 + lam_R (E_j - c W_j))] <= exp(-y).
+    """
+    rate = min(max(rate, RATE_MIN), RATE_MAX)
+    claimed = rate + gap
+    matched, own_most, others_most = _matched(own, others, weights)
+    lambda_max = RUIN / (rate * others_most * matched)
+    if claimed < ERRORS_CAP:
+        lambda_max = min(lambda_max, RUIN / ((ERRORS_CAP - claimed) * own_most))
+    factors: list[float] = []
+    for stake in CAUTIOUS_STAKES:
+        lambda_ = min(stake / (rate * mean_words), lambda_max)
+        factor = 1.0 + lambda_ * (claimed * own.words - own.errors)
+        for other in others:
+            factor *= 1.0 + lambda_ * matched * (other.errors - rate * other.words)
+        factors.append(factor)
+    return factors[0], factors[1], factors[2], factors[3]
+
+
+def excess_of(own: Counted, others: Sequence[Counted], rate: float, weights: tuple[Weights, Weights]) -> float:
+    """Errors of the group's unit beyond what its words cost others: right in the mean for any rate and weights."""
+    matched, _, _ = _matched(own, others, weights)
+    return own.errors - rate * own.words - matched * sum(other.errors - rate * other.words for other in others)
+
+
+def _matched(own: Counted, others: Sequence[Counted], weights: tuple[Weights, Weights]) -> tuple[float, float, float]:
+    """The others' stake for one of the group's, and the words that each side's largest unit may stand for."""
+    of_group, of_others = weights
+    corrected = sum(other.corrected for other in others)
+    largest = max(other.corrected for other in others)
+    matched = own.corrected * of_group.usual / (corrected * of_others.usual)
+    return matched, own.corrected * of_group.most, largest * of_others.most

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from monitor.core.claims import ALPHA, ClaimVerdict, factors_below, share_of, take, words_missing
-from monitor.core.matched_stakes import Counted
+from monitor.core.claims import ALPHA, ClaimVerdict, share_of, take, words_missing
+from monitor.core.matched_stakes import Counted, factors_below
 from monitor.core.predicates import parse
 from tests.builders import DAY, MARCH_2
 from tests.statistics.claimed import NAMES, PREDICATE, after_rows, claim, rows
@@ -84,7 +84,7 @@ def test_the_mirrored_bet_is_fair() -> None:
         expected = [0.0] * 4
         for own, chance in ((0.0, 0.8), (1.0, 0.2)):  # one word: the group errs in .2, others in .1
             for other, other_chance in ((0.0, 0.9), (1.0, 0.1)):
-                factors = factors_below(Counted(own, 1.0), [Counted(other, 1.0)], rate, 1.0, 0.1)
+                factors = factors_below(Counted(own, 1.0, 1.0), [Counted(other, 1.0, 1.0)], rate, 1.0, 0.1)
                 expected = [e + chance * other_chance * f for e, f in zip(expected, factors, strict=True)]
         assert max(expected) <= 1.0 + 1e-12
 

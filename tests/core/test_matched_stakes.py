@@ -8,7 +8,7 @@ from math import prod
 import pytest
 
 from monitor.core.evidence import multiplied
-from monitor.core.matched_stakes import Counted, Margin, block_factors
+from monitor.core.matched_stakes import Counted, Margin, Weights, block_factors, factors_below
 
 POINTS, RATIO = Margin(1.0, 0.05), Margin(1.15, 0.0)
 
@@ -20,8 +20,8 @@ def mean_factors(group_rate: float, others_rate: float, rate: float, margin: Mar
     for wrong in product((0, 1), repeat=3):
         chances = (group_rate, others_rate, others_rate)
         chance = prod(p if bad else 1 - p for p, bad in zip(chances, wrong, strict=True))
-        own = Counted(wrong[0] * own_words, own_words)
-        others = [Counted(bad * words, words) for bad, words in zip(wrong[1:], others_words, strict=True)]
+        own = Counted(wrong[0] * own_words, own_words, own_words)
+        others = [Counted(bad * words, words, words) for bad, words in zip(wrong[1:], others_words, strict=True)]
         factors = block_factors(own, others, rate, own_words, margin)
         total = [sum_ + chance * factor for sum_, factor in zip(total, factors, strict=True)]
     return total
@@ -44,7 +44,35 @@ def test_wealth_grows_with_a_gap(margin: Margin) -> None:
 @pytest.mark.parametrize("wrong", [0.0, 1.5])
 def test_no_block_ruins(wrong: float) -> None:
     """The worst block of all leaves something, or a bet would be over for ever."""
-    own, others = Counted(0.0, 400.0), [Counted(wrong * words, words) for words in (3.0, 900.0)]
+    own, others = Counted(0.0, 400.0, 400.0), [Counted(wrong * words, words, words) for words in (3.0, 900.0)]
     factors = block_factors(own, others, 0.12, 20.0, POINTS)
     assert min(factors) >= 0.05 * 0.05 - 1e-9
     assert multiplied((0.0, 1.0, 0.0, 0.0), 0.5, factors)[1] == 1.5 * factors[1]
+
+
+@pytest.mark.parametrize("hard_chance", [0.1, 0.9])
+@pytest.mark.parametrize("below", [False, True])
+def test_wealth_does_not_grow_by_how_utterances_were_sampled(below: bool, hard_chance: float) -> None:
+    """Exactly: units of one utterance, easy (it errs in .1) or hard (.5) and sampled by that; no gap, or 5 points.
+
+    With stakes that follow weights, the mean factor was up to 1.05 a block.
+    """
+    points, others_rate, words = 0.05, 0.3, 10.0
+    chances = (1.0 - hard_chance, hard_chance)
+    sampled = sum(chances) / 2  # half are hard
+    weights = (Weights(1.0 / sampled, 1.0 / min(chances)),) * 2
+    total = [0.0] * 4
+    # For the group's unit and two of others: which kind was sampled, and whether it erred.
+    for block in product(product((0, 1), repeat=2), repeat=3):
+        chance, units = 1.0, []
+        for number, (hard, wrong) in enumerate(block):
+            level = (0.1, 0.5)[hard] + (points if number == 0 else 0.0)
+            chance *= chances[hard] / 2 / sampled * (level if wrong else 1.0 - level)
+            units.append(Counted(wrong * words / chances[hard], words / chances[hard], words))
+        own, *others = units
+        if below:
+            factors = factors_below(own, others, others_rate, words / sampled, points, weights)
+        else:
+            factors = block_factors(own, others, others_rate, words / sampled, Margin(1.0, points), weights)
+        total = [sum_ + chance * factor for sum_, factor in zip(total, factors, strict=True)]
+    assert max(total) <= 1.0 + 1e-12, max(total)

@@ -11,8 +11,12 @@ import math
 import numpy as np
 import pytest
 
+from monitor.core import claims
+from monitor.core.claims import Claim, ClaimVerdict
 from monitor.core.recovery import RECOVERED_RATIO, RECOVERY_EVIDENCE, Recovery
-from tests.statistics.sampled_sessions import SCHEMES, SITES, START, rate, sessions
+from tests.statistics.claimed import after_rows, claim
+from tests.statistics.gap_streams import gaps_found
+from tests.statistics.sampled_sessions import DAY, SCHEMES, SITES, START, rate, sessions
 
 
 def recovered_after(seed: int, scheme: str, level: float) -> int | None:
@@ -54,3 +58,53 @@ def test_recovery_is_wrong_once_in_twenty_however_utterances_were_sampled(scheme
     wrong = wrongly_recovered(scheme, range(1_000, 1_400))
     print(f"{scheme}: {wrong} of 400 wrongly recovered")
     assert wrong <= at_most(400 / RECOVERY_EVIDENCE)
+
+
+# -------------------------------------------------------------------------------------------------------------- claims
+def claimed(seed: int, scheme: str, *, points: float, share: float, sessions_: int = 2_000) -> Claim:
+    """A claim of 10 points, with a chance of .05 of its own, on a group whose gap is `points`."""
+    made = claim(0.1)
+    made.share, made.submitted_at, made.until = 0.05, START + DAY, START + DAY
+    return after_rows(made, sessions(seed, SCHEMES[scheme], count=sessions_, share=share, points=points))
+
+
+@pytest.mark.parametrize("scheme", ["hard ones rarely", "hard ones often"])
+def test_a_found_gap_is_that_of_all_utterances(scheme: str) -> None:
+    """.078 and .028 were told for .05; 20 streams know theirs to .003."""
+    found = [claimed(seed, scheme, points=0.05, share=0.3).found_gap for seed in range(20)]
+    assert abs(float(np.mean([gap for gap in found if gap is not None])) - 0.05) <= 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.15, 0.5])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_claims_are_wrong_as_seldom_as_they_say_however_utterances_were_sampled(
+    scheme: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300, 15 may verify half of what was claimed; of 300, 15 may refuse a claim that holds."""
+    with monkeypatch.context() as patched:
+        patched.setattr(claims, "REFUTED", 1e-300)  # never ended by the other bet
+        noise = [claimed(seed, scheme, points=0.05, share=share).verdict for seed in range(300)]
+    hold = [claimed(seed, scheme, points=0.1, share=share).verdict for seed in range(300, 600)]
+    verified, refused = noise.count(ClaimVerdict.VERIFIED), hold.count(ClaimVerdict.NOT_SUPPORTED)
+    print(f"{scheme}, {share}: {verified} of 300 verified, {refused} of 300 refused")
+    assert max(verified, refused) <= at_most(15.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------- gaps
+@pytest.mark.slow
+@pytest.mark.parametrize("double_at", [None, 0.5])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_gaps_stay_within_the_money_however_utterances_were_sampled(scheme: str, double_at: float | None) -> None:
+    """60 streams at 30 times the budget; the group has half of the money, and exactly the gap that does not matter.
+
+    While stakes followed weights, hard ones that are sampled often won twice the money.
+    """
+    alarms, money = 0, 0.0
+    for seed in range(60):
+        rows = sessions(seed, SCHEMES[scheme], points=0.05, double_at=double_at)
+        found, spent = gaps_found(rows, margin=0.05, pages=30.0)
+        alarms += sum(gap.slice == (("accent", "yoruba"),) for gap in found)
+        money += spent / 2
+    print(f"{scheme}, doubled at {double_at}: {alarms} for {money:.1f}")
+    assert alarms <= at_most(money)
