@@ -3,6 +3,10 @@
 A group bets once as many persons of it as for a standing gap were heard, and as many of others. Its block: one unit of
 its own, and the units of others in the same stratum since its last one. What is kept is bounded: for each stratum the
 last units and decaying sums, for each group its wealth and where it last stood in each stratum.
+
+Sums fade with each unit of the stratum, not with time, and a group's own fade alike: what is left of both is known from
+how many units came, so that the group's part can be taken out exactly, and never from what was heard in a block. Fading
+by time would ask for nothing else; it would make a quiet weekend's rate one of few units.
 """
 
 from __future__ import annotations
