@@ -45,7 +45,8 @@ def _vanished() -> Alert:
         severity=Level.DIGEST,
         labels=SLICE_LABELS,
         # 72 h: a weekend from Friday evening to Monday morning has 63. 60 utterances before: fewer are no traffic.
-        expression=f"{traffic} offset 72h >= 60\nunless {traffic} > 0",
+        expression=f"sum by (customer, dimension, group) ({traffic} offset 72h) >= 60\n"
+        f"unless sum by (customer, dimension, group) ({traffic}) > 0",
         hold="1h",
         keep="1h",
         summary="{{ $labels.customer }}: {{ $labels.dimension }}={{ $labels.group }} had "
