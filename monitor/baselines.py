@@ -3,10 +3,11 @@
 What was learned under another normaliser, other dimensions, strata or units would mean something else: it is refused
 with what differs.
 
-    {"schema": 1, "wervane": "0.1.0", "series": {dimensions, strata, unit, normalizers, ...}, "customers": [
+    {"schema": 2, "wervane": "0.1.0", "series": {dimensions, strata, unit, normalizers, ...}, "customers": [
       {"customer": "acme", "maturity_seconds": 86400, "slices": [
         {"slice": "accent=england", "version": "...", "learned_from": ..., "learned_until": ..., "closed_at": ...,
-         "rho": 1.1, "scale": 1.3, "strata": [{"stratum": ["england", "wards"], "rate": 0.11}]}]}]}
+         "rho": 1.1, "scale": 1.3, "error": 0.04, "units": 300,
+         "strata": [{"stratum": ["england", "wards"], "rate": 0.11}]}]}]}
 """
 
 from __future__ import annotations
@@ -35,11 +36,16 @@ from monitor.core.records import OTHER
 from monitor.core.slicing import slice_name, slice_named
 from monitor.settings_source import Problem
 
-SCHEMA = 1
+SCHEMA = 2
+SCHEMAS = (1, SCHEMA)
+"""Those that can be read. Files of schema 1 do not say how uncertain a baseline is: its error is not priced in."""
 FILE = "baselines.json"
 """What `wervane baseline import` leaves in the state folder."""
 BYTES_MAX = 64 << 20
 """A slice takes some 100 bytes for each of its strata: room for 5,000 slices of a hundred strata each."""
+
+
+_SCHEMA_WANTED = f"{SCHEMA}, or an earlier one"
 
 
 class Stratum(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,7 +54,10 @@ class Stratum(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SliceBaseline(msgspec.Struct, forbid_unknown_fields=True):
-    """One slice's. `scale` in errors of one unit; instants in event time."""
+    """One slice's. `scale` in errors of one unit; instants in event time.
+
+    error  relative standard error of what it expects; units: it was learned from. 0: not known, nothing is forgiven
+    """
 
     slice: str
     rho: float
@@ -62,6 +71,8 @@ class SliceBaseline(msgspec.Struct, forbid_unknown_fields=True):
     """For each dimension of the stratum: value -> (level, its relative variance); where labels were sparse."""
     learned: str = ""
     """The same two instants for people."""
+    error: float = 0.0
+    units: int = 0
 
 
 class CustomerBaselines(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,6 +159,8 @@ def _exported(name: str, baseline: Baseline, closed_at: float) -> SliceBaseline:
         closed_at=closed_at,
         parents=None if kept.parents is None else list(kept.parents.levels),
         learned=f"{instant(kept.learned_from)} to {instant(kept.learned_until)}",
+        error=kept.error,
+        units=kept.units,
     )
 
 
@@ -195,16 +208,16 @@ def _unfit(path: Path, content: bytes, error: msgspec.MsgspecError) -> Problem:
     want = f"a file that `wervane baseline export` wrote (schema {SCHEMA})"
     try:
         schema = msgspec.json.decode(content, type=dict[str, msgspec.Raw]).get("schema")
-        if schema is not None and bytes(schema) != str(SCHEMA).encode():
-            return Problem(path=f"{path}: schema", got="another one", want=f"{SCHEMA}, the only one of this version")
+        if schema is not None and bytes(schema) not in [str(one).encode() for one in SCHEMAS]:
+            return Problem(path=f"{path}: schema", got="another one", want=_SCHEMA_WANTED)
     except msgspec.MsgspecError:
         return Problem(path=str(path), got="no JSON object", want=want)
     return Problem(path=str(path), got=str(error), want=want)
 
 
 def _problems(document: Document, settings: Settings) -> Iterator[Problem]:
-    if document.schema != SCHEMA:
-        yield Problem(path="schema", got=str(document.schema), want=f"{SCHEMA}, the only one of this version")
+    if document.schema not in SCHEMAS:
+        yield Problem(path="schema", got=str(document.schema), want=_SCHEMA_WANTED)
         return
     here = series_of(settings)
     for name in Series.__struct_fields__:
@@ -251,6 +264,9 @@ def _slice_problems(entry: SliceBaseline, where: str, here: Series) -> Iterator[
         yield Problem(path=f"{where}.scale", got=f"{entry.scale}", want="a number of errors above 0, e.g. 1.3")
     if not (0.0 <= entry.learned_from <= entry.learned_until < 253_402_300_800.0):
         yield Problem(path=f"{where}.learned_until", got="no instant", want="seconds since 1970 after learned_from")
+    if not (0.0 <= entry.error <= 10.0 and (entry.units > 1 if entry.error else entry.units >= 0)):
+        want = "a relative standard error of up to 10, learned from 2 units or more, e.g. 0.04"
+        yield Problem(path=f"{where}.error", got=f"{entry.error} of {entry.units} units", want=want)
     parents = entry.parents or []
     if any(not (0.0 < level <= 1e3 and 0.0 <= off <= 1e6) for known in parents for level, off in known.values()):
         yield Problem(path=f"{where}.parents", got="a level outside", want="[level above 0, variance]")
@@ -274,6 +290,8 @@ def _baseline(entry: SliceBaseline) -> Baseline:
         learned_from=entry.learned_from,
         learned_until=entry.learned_until,
         parents=None if entry.parents is None else Parents(tuple(entry.parents)),
+        error=entry.error,
+        units=entry.units,
     )
 
 
@@ -287,7 +305,9 @@ def merged(old: Document | None, new: Document) -> Document:
     """The new customers, and those of the old file that the new one does not have."""
     names = {one.customer for one in new.customers}
     kept = [] if old is None else [one for one in old.customers if one.customer not in names]
-    return msgspec.structs.replace(new, customers=sorted([*kept, *new.customers], key=lambda one: one.customer))
+    return msgspec.structs.replace(
+        new, schema=SCHEMA, customers=sorted([*kept, *new.customers], key=lambda one: one.customer)
+    )
 
 
 def state_file(settings: Settings) -> Path:

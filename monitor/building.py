@@ -25,9 +25,11 @@ from monitor.core.deciding import DecideSettings
 from monitor.core.imported import Offered
 from monitor.core.pairing_port import PairTable
 from monitor.core.pipeline import Pipeline, PipelineSettings
+from monitor.core.relearning import Order
 from monitor.core.sampling import SamplingSettings
 from monitor.core.scoring import Scorer, ScoringSettings
 from monitor.decoders import event_times, kinds
+from monitor.relearn_orders import read_orders
 
 DEFAULT_KEY = b"wervane"
 """Key of the coin without privacy.hash_key_file: the same sample everywhere, pseudonyms that can be guessed."""
@@ -59,7 +61,8 @@ def pipeline_settings(settings: Settings, folder: Path | None = None, *, calibra
 
     Raises ConfigError if a file that it names does not fit it, StateRefused if the claims do not.
     """
-    standing = verified_claims(folder or Path(settings.state.path), settings.slices.names)
+    beside = folder or Path(settings.state.path)
+    standing, relearn = verified_claims(beside, settings.slices.names), read_orders(beside)
     sampling, labels = settings.sampling, settings.labels
     offered = {} if settings.decide.baselines is None else read_offered(Path(settings.decide.baselines), settings)
     return PipelineSettings(
@@ -71,9 +74,9 @@ def pipeline_settings(settings: Settings, folder: Path | None = None, *, calibra
             strata=sampling.strata,
             pending_max=settings.state.pending_max,
         ),
-        decide=_decide_settings(settings, settings.decide, offered, standing, calibrated),
+        decide=_decide_settings(settings, settings.decide, offered, standing, relearn, calibrated),
         decide_of={
-            name: _decide_settings(settings, own, offered, standing, calibrated, name)
+            name: _decide_settings(settings, own, offered, standing, relearn, calibrated, name)
             for name, own in settings.customers.items()
         },
         tenants=frozenset(settings.tenants.allow),
@@ -90,6 +93,7 @@ def _decide_settings(
     decide: DecisionSettings,
     offered: Mapping[str, Offered],
     standing: Mapping[str, tuple[tuple[str, str], ...]],
+    relearn: Mapping[str, tuple[Order, ...]],
     calibrated: bool,
     customer: str | None = None,
 ) -> DecideSettings:
@@ -106,6 +110,7 @@ def _decide_settings(
         maturity_seconds=settings.labels.maturity_seconds,
         offered=offered,
         standing=standing,
+        relearn=relearn,
         calibrations=read_for(settings, decide, where, own) if calibrated else (),
     )
 

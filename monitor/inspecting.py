@@ -45,6 +45,17 @@ def read_deciders(
     return {customer: deciders[customer]}
 
 
+def one_decider(
+    settings: Settings, folder: Path | None, customer: str | None, *, calibrated: bool = True
+) -> tuple[str, Decider]:
+    """The named customer's, or the only one there is. Raises ConfigError, and as `read_customers` does."""
+    found = read_deciders(settings, folder, customer, calibrated=calibrated)
+    if len(found) == 1:
+        return next(iter(found.items()))
+    got = "nothing" if found else "a state without customers"
+    raise ConfigError([Problem(path="--customer", got=got, want=f"one of {', '.join(sorted(found)[:20])}")])
+
+
 def unknown_customer(wanted: str, known: Iterable[str], where: Path) -> Problem:
     """What to say of a customer that is not known there: the nearest that is."""
     similar = get_close_matches(wanted, list(known), n=1, cutoff=0.0)

@@ -1,4 +1,4 @@
-"""Decides what `wervane baseline export` and `import` do: what slices expect, out of a state and into another."""
+"""Decides what `wervane baseline export`, `import` and `relearn` do: a state's baselines as a file, and anew."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from monitor.commands.options import (
 
 if TYPE_CHECKING:
     from monitor.config import Settings
+    from monitor.core.deciding import Decider
 
 baseline = typer.Typer(name="baseline", help="Baselines of slices: what they learned, as a file.", no_args_is_help=True)
 
@@ -100,3 +101,46 @@ def _known_customers(settings: Settings) -> list[str]:
         return [name for name, _ in read_customers(without).deciders()]
     except StateRefused:
         return []
+
+
+@baseline.command()
+def relearn(
+    config: ConfigOption = None,
+    customer: CustomerOption = None,
+    slice_: Annotated[
+        list[str] | None,
+        typer.Option("--slice", metavar="NAME", help="This one and what lies within [default: all of the customer's]."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say that a new level is meant: learn new baselines from now on. Nobody is paged, and no budget is gained."""
+    from monitor.adapters.instants import instant
+    from monitor.config import load_settings
+    from monitor.core.slicing import slice_named
+    from monitor.inspecting import one_decider
+    from monitor.relearn_orders import give_order
+
+    settings = load_settings(config, os.environ)
+    name, decider = one_decider(settings, None, customer)
+    wanted = [_known_slice(one, decider, name) for one in slice_ or ["all"]]
+    orders = [give_order(Path(settings.state.path), name, slice_named(one), decider.last_event_at) for one in wanted]
+    if json:
+        given = [{"id": one.id, "slice": of, "since": one.since} for one, of in zip(orders, wanted, strict=True)]
+        typer.echo(as_json({"customer": name, "orders": given}))
+        return
+    for one, of in zip(orders, wanted, strict=True):
+        typer.echo(f"{name} {of}: learns anew from {instant(one.since)} on, as soon as the agent starts again")
+
+
+def _known_slice(name: str, decider: Decider, customer: str) -> str:
+    from difflib import get_close_matches
+
+    from monitor.config import ConfigError
+    from monitor.core.slicing import slice_name
+    from monitor.settings_source import Problem
+
+    known = ["all", *(slice_name(one) for one in decider.watched())]
+    if name in known:
+        return name
+    nearest = get_close_matches(name, known, n=1, cutoff=0.0)
+    raise ConfigError([Problem(path="--slice", got=name, want=f"a slice of {customer}: the nearest is {nearest[0]}")])

@@ -47,16 +47,15 @@ def calibrate(
 ) -> None:
     """Find the threshold that keeps false alarms within a share of the page budget; exit 1 if none does."""
     from monitor.config import load_settings
-    from monitor.inspecting import read_deciders
+    from monitor.inspecting import one_decider
 
     settings = load_settings(config, os.environ)
-    found = read_deciders(settings, folder, customer, calibrated=False)
-    name = _one_customer(list(found))
+    name, decider = one_decider(settings, folder, customer, calibrated=False)
     wanted = _one_detector(settings, name, detector)
     decide = settings.customers.get(name, settings.decide)
     allowed = share * decide.page_budget * 90.0 / decide.page_budget_days
-    _refuse_forgotten(name, found[name])
-    units, span = _learned(found[name])
+    _refuse_forgotten(name, decider)
+    units, span = _learned(decider)
     persons = len({unit.person for unit in units})
     if persons < PERSONS_MIN:
         typer.echo(f"wervane: {persons} speakers of {name}'s baselines are remembered, want {PERSONS_MIN}", err=True)
@@ -65,8 +64,8 @@ def calibrate(
     from monitor.core import calibrating
     from monitor.core.river_detectors import maker
 
-    slices = [slice_ for slice_, _, _ in found[name].baselines()[1]]
-    drawn = list(calibrating.replicates(units, span, slices, found[name].learning, seed, replicates))
+    slices = [slice_ for slice_, _, _ in decider.baselines()[1]]
+    drawn = list(calibrating.replicates(units, span, slices, decider.learning, seed, replicates))
     made, left_out = calibrating.audible(drawn, slices)
     _tell_left_out(wanted, left_out, len(slices))
     best, last = calibrating.calibrate(
@@ -80,7 +79,7 @@ def calibrate(
             err=True,
         )
         raise typer.Exit(EXIT_NO)
-    _write(out, settings, name, wanted, best, found[name], left_out, (share, allowed, seed, len(units), persons))
+    _write(out, settings, name, wanted, best, decider, left_out, (share, allowed, seed, len(units), persons))
     if json:
         from monitor.core.slicing import slice_name
 
@@ -94,16 +93,6 @@ def calibrate(
 def _said(rung: Rung) -> str:
     bound = f", at most {rung.upper:.3g} (95 %)" if rung.upper < float("inf") else ", too many"
     return f"{rung.parameter:g}: {rung.alarms} false alarms in {rung.replicates} x 90 days{bound}"
-
-
-def _one_customer(names: list[str]) -> str:
-    from monitor.config import ConfigError
-    from monitor.settings_source import Problem
-
-    if len(names) == 1:
-        return names[0]
-    got = "nothing" if names else "a state without customers"
-    raise ConfigError([Problem(path="--customer", got=got, want=f"one of {', '.join(names[:20])}")])
 
 
 def _one_detector(settings: Settings, customer: str, detector: str | None) -> str:

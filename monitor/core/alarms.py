@@ -20,6 +20,7 @@ from monitor.core.incidents import State
 from monitor.core.model_shares import ModelShares
 from monitor.core.records import Direction, IncidentKind, Slice, Transition
 from monitor.core.recovery import Recovery, recovers, recovery_of
+from monitor.core.relearning import Order
 from monitor.core.telling import Desk
 from monitor.core.watching import Found, Watches
 from monitor.core.what_changed import what_changed
@@ -92,6 +93,16 @@ class Alarms:
     def untested(self, clock: Clock) -> int:
         """Slices that no bet watches yet."""
         return 0 if clock.few else sum(watch.baseline is None for watch in self._watches)
+
+    def relearn(self, order: Order, scene: Scene, now: float) -> list[Transition]:
+        """A slice's level is meant, an operator says: what is open about it is over, and the new level the norm."""
+        told: list[Transition | None] = []
+        for incident in list(self._desk.book):
+            changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL) and incident.open
+            if changed and set(order.slice) <= set(incident.slice):
+                told.append(self._desk.end_as_meant(incident, now, scene.now))
+        told.append(self._desk.relearn(order.slice, order.since, now))
+        return [transition for transition in told if transition is not None]
 
     # ------------------------------------------------------------------------------------------------------ recovery
     def _recovery(self, diagnosis: Diagnosis, found_by: Slice, closed_at: float) -> Recovery:

@@ -9,6 +9,7 @@ from monitor.core.drift import LearnSettings
 from monitor.core.explaining import ExplainSettings
 from monitor.core.imported import Offered
 from monitor.core.records import Record
+from monitor.core.relearning import Order
 from monitor.core.standing_gaps import GapSettings
 from monitor.core.units import UnitSettings
 
@@ -27,6 +28,7 @@ class DecideSettings(Record, frozen=True):
                       the memory for a past that no longer describes the traffic
     cells_max         labelled rows remembered (about 300 bytes each); traffic_max: rows for coverage
     offered           customer -> baselines learned elsewhere
+    relearn       customer -> orders to learn anew
     standing          customer -> verified claims, each (id, predicate): slices like those that are declared
     """
 
@@ -42,6 +44,7 @@ class DecideSettings(Record, frozen=True):
     explain: ExplainSettings = ExplainSettings()
     gaps: GapSettings = GapSettings()
     offered: Mapping[str, Offered] = {}
+    relearn: Mapping[str, tuple[Order, ...]] = {}
     page_on_gap: bool = False
     detectors: tuple[str, ...] = (PAGE_BUDGET,)
     calibrations: tuple[Calibration, ...] = ()

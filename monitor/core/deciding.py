@@ -48,6 +48,7 @@ from monitor.core.records import (
     Transition,
     UnitFit,
 )
+from monitor.core.relearning import Relearning
 from monitor.core.river_detectors import maker
 from monitor.core.scenes import Scenes
 from monitor.core.slice_sums import SliceTable, exported
@@ -83,6 +84,7 @@ class Decider:
         self._claims = StandingClaims(slicing.names, settings.standing.get(customer, ()))
         self._watches = Watches(slicing, settings.learn, self._claims)
         self._imports = Imports(settings.offered.get(customer))
+        self._relearning = Relearning(settings.relearn.get(customer, ()))
         self._slices = SliceTable(slicing)
         self._desk = Desk(customer)
         self._conditions = Conditions(self._desk, slicing)
@@ -213,6 +215,8 @@ class Decider:
             told += self._gap_pages.tell(gaps, self._scene(now), now)
         told += self._advise(advice, cells, now)
         self._alarms.bet_on_recovery(cells, now)
+        for order in self._relearning.take(self._watches, now, closed_at):
+            told += self._alarms.relearn(order, self._scene(now), now)
         closed = self._close_baselines(closed_at)
         self._alarms.better_over(closed, clock, now)
         self._cells.forget(closed_at - self._settings.horizon_seconds)
@@ -342,6 +346,10 @@ class Decider:
         """What its labels mean."""
         return self._slicing
 
+    def watched(self) -> list[Slice]:
+        """Slices that learn or bet."""
+        return [watch.slice for watch in self._watches]
+
     @property
     def learning(self) -> LearnSettings:
         """How its slices learn."""
@@ -433,6 +441,7 @@ class Decider:
             *self._series.changes(),
             *self._watches.changes(),
             *self._imports.changes(),
+            *self._relearning.changes(),
             *self._gap_bets.changes(),
             *self._slices.changes(),
             *self._desk.book.changes(),
@@ -462,6 +471,8 @@ class Decider:
                 self._series.restore(value)
             case "imported":
                 self._imports.restore(value)
+            case "relearning":
+                self._relearning.restore(value)
             case "gap_groups" | "gap_strata":
                 self._gap_bets.restore(table, key, value)
             case "slices":

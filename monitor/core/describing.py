@@ -62,6 +62,8 @@ class Why(StrEnum):
     RECOVERED = "recovered"
     RELEARNED = "relearned"
     """The new, better level has a baseline of its own."""
+    RELEARN_ORDERED = "relearn_ordered"
+    """An operator says that a level is meant (`wervane baseline relearn`)."""
 
 
 class Measured(Record, frozen=True):
@@ -281,7 +283,14 @@ def loss_sentence(partition: str, lost: int, total: int) -> str:
 
 
 def relearned_sentence(told: Transition, days: float) -> str:
-    return f"{', '.join(told.slices)}: the better level is the baseline now, after {days:.1f} days; was: {told.summary}"
+    level = "new" if told.reason == Why.RELEARN_ORDERED.value else "better"
+    return (
+        f"{', '.join(told.slices)}: the {level} level is the baseline now, after {days:.1f} days; was: {told.summary}"
+    )
+
+
+def relearn_sentence(slice_: Slice, since: float) -> str:
+    return f"{slice_name(slice_)}: learns a new baseline from {moment(since)} on, as an operator ordered"
 
 
 def over_sentence(told: Transition, days: float) -> str:

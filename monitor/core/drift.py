@@ -84,16 +84,17 @@ class Baseline(msgspec.Struct, frozen=True):
     parents: Parents | None = None
     """Where labels are sparse: what strata without a rate of their own cost."""
     error: float = 0.0
-    """Relative standard error of the expectation; 0 in baselines that an earlier version closed, or another agent."""
+    """Relative standard error of the expectation; 0 in baselines that an earlier version closed."""
     units: int = 0
     """It was learned from."""
 
     @property
     def version(self) -> str:
         """Names the content, and is the same wherever it is computed; a baseline never moves under its version."""
-        levels = None if self.parents is None else [sorted(known.items()) for known in self.parents.levels]
+        levels = None if self.parents is None else [sorted(values.items()) for values in self.parents.levels]
         content = (sorted(self.rates.items()), self.rho, self.scale, self.learned_from, self.learned_until, levels)
-        return blake2b(msgspec.msgpack.encode(content), digest_size=6).hexdigest()
+        known = (self.error, self.units) if self.error or self.units else ()  # files of schema 1 have neither
+        return blake2b(msgspec.msgpack.encode((*content, *known)), digest_size=6).hexdigest()
 
     def expectation(self, unit: UnitSums) -> tuple[float, float, float]:
         """(expected errors, errors, words) of the unit's parts whose stratum is known; all 0 if none is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from monitor.core.budget import SHARES, Ledger
 from monitor.core.cells import FloatArray, IntArray
 from monitor.core.closed_units import CellRow, TrafficRow
 from monitor.core.decide_settings import DecideSettings
-from monitor.core.drift import Watch
+from monitor.core.drift import StratumSums, Watch
 from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.explaining import expected
 from monitor.core.groupings import dense
@@ -400,7 +400,7 @@ class _Subject:
         return replace(_noted(base, f"{more} more labelled {clusters} before its spread is known"), **missing)
 
     def _drift_case(self, found: _Clusters, spread: Spread, wanted: Wanted) -> DriftCase:
-        wer = _baseline_wer(self._rows, self._watch, self._known.watches)
+        wer = expected_wer(self._rows, self._watch, self._known.watches)
         betting = self._known.watches.betting()
         depth = len(self._slice)
         rivals = betting[depth] + (self._watch is None or self._watch.baseline is None)
@@ -485,15 +485,11 @@ def _noted(plan: SlicePlan, note: str) -> SlicePlan:
     return replace(plan, note=note)
 
 
-def _baseline_wer(rows: Iterable[CellRow], watch: Watch | None, watches: Watches) -> float:
-    """WER that the slice's bet expects: by its baseline where it has one, else as it was so far."""
-    rates = {} if watch is None or watch.baseline is None else watch.baseline.rates
-    errors = words = wanted = known = 0.0
-    for row in rows:
-        errors += row.errors
-        words += row.words
-        rate = rates.get(watches.stratum(row))
-        if rate is not None:
-            wanted += rate * row.words
-            known += row.words
-    return wanted / known if known else errors / words
+def expected_wer(rows: Sequence[CellRow], watch: Watch | None, watches: Watches) -> float:
+    """WER that the slice's bet expects: by its baseline where it has one, guessed strata included, else as it was."""
+    parts = tuple(StratumSums(watches.stratum(row), row.errors, row.words) for row in rows)
+    if watch is not None and watch.baseline is not None:
+        expected, _, words = watch.baseline.expectation(parts)
+        if words:
+            return expected / words
+    return sum(part.errors for part in parts) / sum(part.words for part in parts)

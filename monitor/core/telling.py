@@ -13,6 +13,7 @@ from monitor.core.describing import (
     gap_page_sentence,
     gap_sentence,
     over_sentence,
+    relearn_sentence,
     relearned_sentence,
     renamed_sentence,
     resolved_sentence,
@@ -189,6 +190,24 @@ class Desk:
         else:
             reason, summary = Why.RECOVERED, over_sentence(told, days)
         return replace(told, at=at, state=IncidentState.RESOLVED, reason=reason.value, summary=summary)
+
+    def relearn(self, slice_: Slice, since: float, at: float) -> Transition:
+        """A slice learns anew by an operator's order: a line in the digest, which explains its cells from then on."""
+        kind = IncidentKind.DRIFT if slice_ else IncidentKind.OVERALL
+        said = Condition(Level.DIGEST, 0.0, Why.RELEARN_ORDERED, relearn_sentence(slice_, since), {}, since=since)
+        told = self._condition(incident_id(self._named, kind, slice_, at), kind, slice_, said, at)
+        told = replace(told, direction=Direction.BETTER)  # as an improvement is: what comes is the norm
+        self._add(kind, slice_, slice_, since, told, None, None)
+        return told
+
+    def end_as_meant(self, incident: Incident, at: float, closed_at: float) -> Transition:
+        """An operator says that what an incident is about is how it should be."""
+        self.book.signal(incident, Signal.RECOVERED, at, closed_at)
+        self.book.signal(incident, Signal.HOLD_PASSED, at, closed_at)
+        incident.until = None
+        told = incident.last
+        summary = f"{', '.join(told.slices)}: an operator lets it learn anew; was: {told.summary}"
+        return replace(told, at=at, state=IncidentState.RESOLVED, reason=Why.RELEARN_ORDERED.value, summary=summary)
 
     # --------------------------------------------------------------------------------------------------- conditions
     def condition(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:

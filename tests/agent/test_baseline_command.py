@@ -65,6 +65,36 @@ def test_an_exported_file_is_imported_and_read_at_the_next_start(
     assert second and second.items() <= first.items()
 
 
+def test_a_file_of_the_first_schema_is_read_and_its_errors_are_not_priced_in(replayed: Path, tmp_path: Path) -> None:
+    """Files that were exported before say nothing of how uncertain a baseline is."""
+    document = json.loads((replayed / "b.json").read_text())
+    document["schema"] = 1
+    for entry in document["customers"][0]["slices"]:
+        assert entry.pop("error") > 0 and entry.pop("units") >= 12
+        del entry["version"]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    assert execute(["baseline", "import", str(tmp_path / "old.json"), "--config", configured(tmp_path)]) == 0
+    kept = json.loads((tmp_path / "state" / "baselines.json").read_text())
+    assert kept["schema"] == 2 and {entry["error"] for entry in kept["customers"][0]["slices"]} == {0.0}
+
+
+def test_an_order_to_learn_anew_is_left_for_the_agent(
+    replayed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two years of a new recogniser would be excused by a typo: a slice that nobody watches is refused."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "decisions.zst").write_bytes((replayed / "decisions.zst").read_bytes())
+    config = configured(tmp_path)
+    order = ["baseline", "relearn", "--config", config, "--slice"]
+    assert execute([*order, "accent=englnd"]) == 2 and not (state / "relearn.json").exists()
+    assert "the nearest is accent=england" in capsys.readouterr().err
+    assert execute([*order, "accent=england"]) == execute([*order, "accent=england"]) == 0
+    assert "acme accent=england: learns anew from 2026-03-21T" in capsys.readouterr().out
+    (one,) = json.loads((state / "relearn.json").read_text())["orders"]
+    assert (one["customer"], one["slice"]) == ("acme", "accent=england")
+
+
 def series(**changes: object) -> Callable[[Document], None]:
     def change(document: Document) -> None:
         document["series"].update(changes)  # type: ignore[attr-defined]
@@ -82,7 +112,7 @@ def first_slice(**changes: object) -> Callable[[Document], None]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda document: document.update(schema=2), "schema: got 2, want 1"),
+        (lambda document: document.update(schema=3), "schema: got 3, want 2"),
         (
             series(normalizers={"default": "whisper-en@00000000"}),
             "series.normalizers: got default: whisper-en@00000000",
@@ -94,6 +124,8 @@ def first_slice(**changes: object) -> Callable[[Document], None]:
         (first_slice(slice="acent=england"), "acent, want a dimension of slices.dimensions: the nearest is accent"),
         (first_slice(rho=0.4), "slices[0].rho"),
         (first_slice(scale=0.0), "slices[0].scale"),
+        (first_slice(error=-0.1), "slices[0].error"),
+        (first_slice(error=0.0, units=0), "slices[0].version"),
         (first_slice(strata=[{"stratum": ["england"], "rate": 0.1}]), "values of accent, deployment"),
         (first_slice(version="000000000000"), "slices[0].version"),
         (first_slice(raet=0.1), "raet"),

@@ -5,8 +5,13 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from monitor import baselines
+from monitor.config import load_settings
 from monitor.core.budget import DAY, Ledger
 from monitor.core.drift import Alarm, Baseline, StratumSums, Watch
+from monitor.core.imported import Offered
+from tests.builders import MARCH_2
+from tests.core.deciding_streams import decider, feed, messages
 
 LOW = Baseline({"": 0.12}, 1.3, 14.4, error=0.17, units=16)
 """Of 16 sessions whose levels vary by .6: a true rate half as high again is 2.4 times its error (in logarithms)."""
@@ -52,6 +57,18 @@ def test_a_change_is_seen_as_soon_as_before() -> None:
         later = [day for day in alarms(seed, watch_of(LOW), 0.12, 0.24, 30, 37) if day >= 30]
         before = [day for day in alarms(seed, watch_of(unforgiven), 0.12, 0.24, 30, 37) if day >= 30]
         assert later[:1] == before[:1]
+
+
+def test_an_imported_baseline_costs_what_it_did_where_it_was_learned() -> None:
+    """Without its error in the file, a baseline that was low by chance paged in another agent for ever."""
+    taught = decider(offered={"acme": Offered((((), LOW),))})
+    feed(taught, messages(days=1.0), until=MARCH_2 + 3 * DAY)
+    document = baselines.export(load_settings(None, {}), [("acme", taught)])
+    (_, imported), *_ = baselines.offered(document)["acme"].baselines
+    for seed in range(5):
+        here, there = watch_of(LOW), watch_of(imported)
+        assert alarms(seed, here, 0.18, 0.18, 0, 60) == alarms(seed, there, 0.18, 0.18, 0, 60)
+        assert here.evidence == there.evidence and here.spent == there.spent
 
 
 def test_what_is_forgiven_survives_a_restart() -> None:
