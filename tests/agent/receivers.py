@@ -117,9 +117,11 @@ def wait_until(look: Callable[[], object], why: str, within: float = PATIENCE_SE
 
 
 # -------------------------------------------------------------------------------------------------------------- traffic
-def blind_traffic(*customers: str, days: int = 5, first_day: int = 0, corrected: bool = False) -> Traffic:
+def blind_traffic(
+    *customers: str, days: int = 5, first_day: int = 0, corrected: bool = False, now: float | None = None
+) -> Traffic:
     """Days of traffic, a hundred utterances each; nobody corrects any of it, which pages after three days."""
-    begins = (time.time() // DAY - 20 + first_day) * DAY
+    begins = ((time.time() if now is None else now) // DAY - 20 + first_day) * DAY
     made = Traffic()
     for number in range(100 * days):
         at = begins + number * DAY / 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from monitor.cli import execute
 from tests.agent.processes import Running, configure, growing, run_to_end, running
 from tests.agent.receivers import Post, Receiver, blind_traffic, receiving, wait_until
+from tests.agent.test_privacy import Aviary, files, leaks
 from tests.traffic import Traffic
 
 ROUTING_KEY = "r0ut1ng-key-that-nobody-may-see"
-SECRETS = {"pagerduty": ROUTING_KEY, "webhook": "s1gn1ng-key-that-nobody-may-see"}
 
 
 def notified(folder: Path, receiver: Receiver, **integrations: object) -> dict[str, Mapping[str, object]]:
@@ -26,6 +27,22 @@ def notified(folder: Path, receiver: Receiver, **integrations: object) -> dict[s
         "notify": {"hosts": ["127.0.0.1"], "pagerduty": pagerduty, **integrations},
         "labels": {"maturity": "24h"},
     }
+
+
+def every_integration(folder: Path, receiver: Receiver) -> tuple[dict[str, Mapping[str, object]], list[str]]:
+    """All four at the receiver, and their secrets."""
+    secrets = [f"s3cr3t-of-{name}" for name in ("alertmanager", "slack", "webhook")]
+    for name, secret in zip(("manager", "slack", "hook"), secrets, strict=True):
+        (folder / name).write_text(secret if name != "slack" else f"{receiver.url}/services/{secret}")
+    login = {"username_file": str(folder / "manager"), "password_file": str(folder / "manager")}
+    sections = notified(
+        folder,
+        receiver,
+        alertmanager={"urls": [receiver.url], **login},
+        slack={"webhook_url_file": str(folder / "slack")},
+        webhook={"urls": [f"{receiver.url}/hook"], "secret_file": str(folder / "hook")},
+    )
+    return sections, [ROUTING_KEY, *secrets]
 
 
 def append(folder: Path, more: Traffic) -> None:
@@ -70,6 +87,7 @@ def test_a_kill_between_durable_and_sent_loses_nothing(tmp_path: Path) -> None:
     assert len(set(keys(receiver.taken()))) == 2 and set(tried) <= set(keys(receiver.taken()))
 
 
+@pytest.mark.slow
 def test_what_was_delivered_is_not_sent_again_by_the_next_process(tmp_path: Path) -> None:
     """At least once is no reason to page for each restart."""
     with receiving() as receiver:
@@ -102,6 +120,29 @@ def test_a_finite_input_waits_for_its_receivers(tmp_path: Path) -> None:
         ended = run_to_end(config)
         assert ended.process.returncode == 0, ended.stderr()
         assert [action for action, _ in keys(receiver.taken())] == ["trigger"]
+
+
+def test_no_text_and_no_secret_gets_out(tmp_path: Path) -> None:
+    """Not into a message, whoever's; not into the log of a receiver that fails, metrics, page or state."""
+    birds, begins = Aviary(7), (time.time() // 86_400.0 - 20.0) * 86_400.0
+    spoken = [birds.transcript(f"u{number}-{birds.canary('id')}", begins + 864.0 * number) for number in range(500)]
+    with receiving() as receiver:
+        sections, secrets = every_integration(tmp_path, receiver)
+        with running(growing(tmp_path, **sections, log={"level": "debug"})) as process:
+            receiver.mode = "500"
+            append(tmp_path, Traffic([json.dumps(fields) for fields in spoken], []))
+            wait_until(lambda: len({post.path for post in receiver.posts}) == 4, "a try of each")
+            receiver.mode = "ok"
+            wait_until(lambda: len({post.path for post in receiver.taken()}) == 4, "all four")
+            shown = {path: process.ask(path)[1].encode() for path in ("/", "/metrics", "/api/v1/incidents")}
+            assert process.stop() == 0
+    posts = {f"{number}{post.path}": post.body for number, post in enumerate(receiver.posts)}
+    headers = {f"{number} headers": repr(post.headers).encode() for number, post in enumerate(receiver.posts)}
+    shown["stderr"] = process.stderr().encode()
+    assert b"notification_failed" in shown["stderr"] and b"notification_delivered" in shown["stderr"]
+    assert leaks(birds.placed, {**shown, **posts, **headers}) == {}
+    kept = {**shown, **files(tmp_path / "state")}
+    assert {name for name, content in kept.items() for secret in secrets if secret.encode() in content} == set()
 
 
 def test_a_missing_secret_is_told_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from monitor.adapters.kafka.port import LogConsumer, LogProducer, Partition
 from monitor.building import build_scorer
 from monitor.config import Settings, load_settings
 from monitor.core.records import Transition
+from monitor.sending import Sender
 from monitor.topics.following import Followed
 from monitor.topics.opening import Connections
 from monitor.topics.roles import DecideRole, RouteRole, ScoreRole
@@ -92,10 +93,11 @@ class Cluster:
         }
         return load_settings(None, {}, overrides)
 
-    def process(self, *stages: str, node: str = "node") -> Process:
+    def process(self, *stages: str, node: str = "node", sender: Sender | None = None) -> Process:
         """One more process; processes of one node share its disk."""
         settings = self.settings(node)
-        connected = Stages(settings, stages or STAGES, LOG, build_scorer(settings), connect=self._connections())
+        connect = self._connections()
+        connected = Stages(settings, stages or STAGES, LOG, build_scorer(settings), connect=connect, sender=sender)
         self._processes.append(Process(self, connected))
         return self._processes[-1]
 
