@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from monitor.core.detectors import DEFAULTS, Make
+from monitor.core.detectors import DEFAULTS, DriftDetector, Make
 
 KSWIN_SEED = 1
 """KSWIN draws from its window: a restart has to draw the same."""
@@ -92,6 +92,26 @@ class RiverDetector:
 
     def reset(self) -> None:
         self._river = self._make()
+
+
+def as_river(detector: DriftDetector) -> DriftDetector:
+    """Any detector as a `river.base.DriftDetector`, for whoever asks for that type. It imports river."""
+    from river import base
+
+    class Adapted(base.DriftDetector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.reset()
+
+        def update(self, x: float) -> None:
+            detector.update(x)
+            self._drift_detected = detector.drift_detected
+
+        def reset(self) -> None:
+            detector.reset()
+            self._drift_detected = False
+
+    return Adapted()
 
 
 def maker(name: str, parameter: float | None = None) -> Make:
