@@ -250,8 +250,35 @@ def _checkpoint_failing() -> Alert:
     )
 
 
+def _notifications_failing() -> Alert:
+    by = "by (job, instance, integration)"
+    waiting = "sum(wervane_notifications_waiting{job=%q,instance=%q,integration=%q})"
+    labels = ("job", "instance", "integration")
+    return Alert(
+        name="WervaneNotificationsFailing",
+        severity=Level.TICKET,
+        labels=labels,
+        # Steps wait and none was delivered; or some were given up. Single tries fail and are repeated: that is no news.
+        expression=(
+            f"sum {by} (wervane_notifications_waiting) > 0\n"
+            f'unless sum {by} (increase(wervane_notifications_total{{outcome="delivered"}}[15m])) > 0\n'
+            f'or sum {by} (increase(wervane_notifications_total{{outcome=~"refused|dropped"}}[1h])) > 0'
+        ),
+        hold="10m",
+        keep="15m",
+        summary="{{ $labels.instance }}: {{ $labels.integration }} is not told: "
+        + asked(waiting, labels, "%.0f steps of incidents wait"),
+        description=(
+            "A receiver of direct notifications takes nothing, or refuses what it is sent. Pages may be among it; "
+            "this alert comes by Prometheus, another way. A wrong or expired secret, a changed address, a firewall."
+        ),
+        dashboard=Dashboard.PIPELINE,
+    )
+
+
 def _agent_alerts() -> tuple[Alert, ...]:
     return (
+        _notifications_failing(),
         Alert(
             name="WervaneConfigDiffers",
             severity=Level.TICKET,

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import monitor
+from monitor.adapters.notify.notice import BETTER, NAMES
 from monitor.alerting.catalogue import alerts, groups
 from monitor.alerting.declared import Alert, Recording
 from monitor.alerting.files import Places, operator_rules, prometheus_rules
@@ -98,6 +99,14 @@ def test_an_alert_says_who_how_much_and_what_to_do(alert: Alert) -> None:
     assert "printf" in alert.summary or "query" in alert.summary or alert.name == "WervaneAgentAbsent", "numbers"
     assert len(alert.description) > 60 and "\n" not in alert.summary + alert.description
     assert all(f"$labels.{name}" in alert.summary for name in alert.labels if name not in ("job", "dimension", "group"))
+
+
+def test_notifications_call_incidents_by_the_same_names() -> None:
+    """A runbook, a silence and an inhibition must fit whichever way the message came."""
+    severity = {alert.name: alert.severity for alert in ALERTS}
+    assert {(name, level) for (_, level), name in NAMES.items()} <= set(severity.items())
+    named = {NAMES[kind, level] for kind, level, direction in TOLD if direction == Direction.WORSE}
+    assert named == {name for name in SELECTORS if name != BETTER}
 
 
 def test_names_of_alerts_are_used_once() -> None:

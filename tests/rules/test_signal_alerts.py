@@ -142,6 +142,9 @@ CONSUMED = labelled("records_consumed_total", topic="transcript", outcome="accep
 REJECTED = labelled("records_consumed_total", topic="transcript", outcome="rejected")
 WHY_REJECTED = labelled("records_rejected_total", topic="transcript", reason="syntax")
 CHECKPOINT, STORAGE = labelled("checkpoint_last_success_timestamp_seconds"), labelled("storage_ok")
+NOTIFIED = labelled("notifications_total", integration="pagerduty", outcome="delivered")
+TRIED = NOTIFIED.replace("delivered", "failed")
+OWED = labelled("notifications_waiting", integration="pagerduty")
 BUILD = labelled("build_info", version="0.1.0")
 OTHER = "other-0000000000"
 
@@ -289,6 +292,36 @@ MINUTES = [
         {BUILD: "1x10 _x60", BUILD.replace("a:9464", "b:1"): "1x80"},
         At(moment="25m"),
         At(moment="60m"),
+    ),
+    pipeline(
+        "WervaneNotificationsFailing",
+        "PagerDuty takes nothing for an hour, then all of it",
+        {NOTIFIED: "3x70 6x60", TRIED: "0+2x70 140x60", OWED: "0x9 2x59 0x60"},
+        At(moment="15m"),
+        At(
+            moment="30m",
+            labels={**AGENT, "integration": "pagerduty"},
+            summary="a:9464: pagerduty is not told: 2 steps of incidents wait",
+        ),
+        At(moment="90m"),
+    ),
+    pipeline(
+        "WervaneNotificationsFailing",
+        "a busy webhook with tries that fail, and a Slack that refuses",
+        {
+            NOTIFIED.replace("pagerduty", "webhook"): "0+5x90",
+            TRIED.replace("pagerduty", "webhook"): "0+5x90",
+            OWED.replace("pagerduty", "webhook"): "1x90",
+            NOTIFIED.replace("pagerduty", "slack"): "0+1x90",
+            NOTIFIED.replace("pagerduty", "slack").replace("delivered", "refused"): "0x20 1x70",
+            OWED.replace("pagerduty", "slack"): "0x90",
+        },
+        At(moment="20m"),
+        At(
+            moment="35m",
+            labels={**AGENT, "integration": "slack"},
+            summary="a:9464: slack is not told: 0 steps of incidents wait",
+        ),
     ),
     pipeline(
         "WervaneSeriesLeftOut",
