@@ -30,6 +30,7 @@ from monitor.commands.calibrate import calibrate
 from monitor.commands.claim import claim
 from monitor.commands.dashboards import dashboards
 from monitor.commands.discover import discover
+from monitor.commands.notify import notify
 from monitor.commands.options import (
     EXIT_INTERRUPTED,
     EXIT_NO,
@@ -366,6 +367,7 @@ app.command()(dashboards)
 app.command()(worse)
 app.command()(rules)
 app.add_typer(claim, name="claim")
+app.add_typer(notify, name="notify")
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -40,7 +40,7 @@ TEST = "WervaneTest"
 TEST_REASON = "test"
 """`reason` of what `wervane notify test` sends."""
 
-COUNTED = frozenset({"references_stopped", "nothing_scored", "records_lost", TEST_REASON})
+COUNTED = frozenset({"references_stopped", "nothing_scored", "records_lost"})
 STANDARD_ERRORS = frozenset({"standing_gap", "label_vanished"})
 """Reasons whose `evidence` is no bet: a count, or a z."""
 
@@ -142,7 +142,8 @@ def facts(notice: Notice, links: Links) -> tuple[Fact, ...]:
     found = [Fact("Who", f"{told.customer}: {named}{was}")]
     if told.wer is not None:
         found.append(Fact("How much", _how_much(told)))
-    found.append(Fact("How sure", _how_sure(told)))
+    if told.reason != TEST_REASON:
+        found.append(Fact("How sure", _how_sure(told)))
     if told.since is not None:
         found.append(Fact("Since", _since(told)))
     found.append(Fact("State", f"{told.state.value}, level {told.level.value}, told at {dated(told.at)}"))
