@@ -127,7 +127,7 @@ def _document(claim: Claim) -> dict[str, object]:
 
 def _line(claim: Claim) -> str:
     from monitor.adapters.instants import instant
-    from monitor.core.claims import ClaimVerdict, words_missing
+    from monitor.core.claims import PERSONS_MAX, ClaimVerdict, words_missing
     from monitor.core.evidence import mean
 
     said = f"{claim.id} {claim.customer}: {claim.where} is {100 * claim.gap:.3g} points worse"
@@ -139,6 +139,9 @@ def _line(claim: Claim) -> str:
             meaning = f"not supported: surely less than claimed{found}"
         case ClaimVerdict.LAPSED:
             meaning = "lapsed: not verified before its units were forgotten; submit it again"
+        case ClaimVerdict.UNDECIDED:
+            heard = f"{PERSONS_MAX:,} persons were heard without an answer, and no more are remembered"
+            meaning = f"undecided: {heard}; a claim of a larger or smaller gap may have one{found}"
         case ClaimVerdict.INSUFFICIENT:
             missing = words_missing(claim)
             need = "nobody of the group was corrected so far" if missing is None else f"about {missing:,} words missing"

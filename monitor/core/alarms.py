@@ -21,6 +21,7 @@ from monitor.core.model_shares import ModelShares
 from monitor.core.records import Direction, IncidentKind, Slice, Transition
 from monitor.core.recovery import Recovery, recovers, recovery_of
 from monitor.core.relearning import Order
+from monitor.core.slicing import slice_name
 from monitor.core.telling import Desk
 from monitor.core.watching import Found, Watches
 from monitor.core.what_changed import what_changed
@@ -100,9 +101,22 @@ class Alarms:
         for incident in list(self._desk.book):
             changed = incident.kind in (IncidentKind.DRIFT, IncidentKind.OVERALL) and incident.open
             if changed and set(order.slice) <= set(incident.slice):
-                told.append(self._desk.end_as_meant(incident, now, scene.now))
+                told.append(
+                    self._desk.end(incident, now, scene.now, Why.RELEARN_ORDERED, "an operator lets it learn anew")
+                )
+                incident.until = None
         told.append(self._desk.relearn(order.slice, order.since, now))
         return [transition for transition in told if transition is not None]
+
+    def end_claim(self, slice_: Slice, now: float, closed_at: float) -> list[Transition]:
+        """A claim's slice ends with its claim: a note, and the end of what was open about it."""
+        gone = "its claim is no longer in claims.json, and nothing is watched or spent for it"
+        told = [
+            self._desk.end(incident, now, closed_at, Why.CLAIM_GONE, gone)
+            for incident in list(self._desk.book)
+            if incident.slice == slice_ and incident.open
+        ]
+        return [*told, self._desk.note(slice_, Why.CLAIM_GONE, f"{slice_name(slice_)}: {gone}", now)]
 
     # ------------------------------------------------------------------------------------------------------ recovery
     def _recovery(self, diagnosis: Diagnosis, found_by: Slice, closed_at: float) -> Recovery:

@@ -118,6 +118,11 @@ class Ledger(msgspec.Struct):
             self.others[by] = (worse + given, improved + mirrored)
         return given
 
+    def inherit(self, worse: float, better: float, *, by: str) -> None:
+        """What a slice that is no more has spent goes on being told."""
+        before = self.others.get(by, (0.0, 0.0))
+        self.others[by] = (before[0] + worse, before[1] + better)
+
     def pay(self, share: float, by: str) -> bool:
         """Spend what the present interval earned of a reserved share; whether all of it was there."""
         wanted = share * self.pages * (self.until - self.started) / (self.days * DAY)

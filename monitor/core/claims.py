@@ -65,6 +65,8 @@ class ClaimVerdict(StrEnum):
     NOT_SUPPORTED = "not supported"
     INSUFFICIENT = "insufficient"
     LAPSED = "lapsed"
+    UNDECIDED = "undecided"
+    """PERSONS_MAX were heard, and neither bet had won."""
 
 
 class Waiting(NamedTuple):
@@ -274,7 +276,7 @@ def _conclude(claim: Claim, at: float) -> None:
     elif mean(claim.against) >= 1.0 / REFUTED:
         claim.verdict, claim.decided_at = ClaimVerdict.NOT_SUPPORTED, at
     elif len(claim.persons) > PERSONS_MAX:
-        claim.verdict, claim.decided_at = ClaimVerdict.LAPSED, at
+        claim.verdict, claim.decided_at = ClaimVerdict.UNDECIDED, at
 
 
 def _forget(claim: Claim) -> None:

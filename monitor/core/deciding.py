@@ -196,6 +196,8 @@ class Decider:
         clock, closed_at = self._clock, now - maturity
         assert clock.first_at is not None
         rows = self._units.close(now, maturity)
+        gone = self._watches.end_lost_claims(clock.ledger)
+        ended = [told for slice_ in gone for told in self._alarms.end_claim(slice_, now, closed_at)]
         cells = [cell for cell in map(cell_of, rows) if cell is not None]
         if clock.ledger.since is None:
             clock.ledger.since = clock.ledger.until = clock.ledger.started = clock.first_at
@@ -210,7 +212,7 @@ class Decider:
         self._traffic.append(now, [traffic_of(row) for row in rows])
         self._slices.closed(rows)
         self._note_few(cells)
-        told = self._alarms.tell(found, self._scene(now), clock, now) if found else []
+        told = ended + (self._alarms.tell(found, self._scene(now), clock, now) if found else [])
         if gaps := self._gap_bets.take(cells, clock.ledger):
             told += self._gap_pages.tell(gaps, self._scene(now), now)
         told += self._advise(advice, cells, now)

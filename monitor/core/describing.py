@@ -62,6 +62,8 @@ class Why(StrEnum):
     RECOVERED = "recovered"
     RELEARNED = "relearned"
     """The new, better level has a baseline of its own."""
+    CLAIM_GONE = "claim_gone"
+    """A verified claim is no longer in `claims.json`: its slice ends."""
     RELEARN_ORDERED = "relearn_ordered"
     """An operator says that a level is meant (`wervane baseline relearn`)."""
 

@@ -94,10 +94,11 @@ def candidates(cells: Cells, axes: Sequence[tuple[str, ...]]) -> list[Candidate]
 
 
 def mask_of(cells: Cells, slice_: Slice) -> BoolArray:
-    """Where (n,) cells lie in a slice."""
+    """Where (n,) cells lie in a slice: nowhere, if a claim that it names is no more."""
     mask = np.ones(len(cells), np.bool_)
     for name, value in slice_:
-        mask &= np.asarray(cells.labels[name] == value, np.bool_)
+        column = cells.labels.get(name)
+        mask &= np.asarray(column == value, np.bool_) if column is not None else False
     return mask
 
 

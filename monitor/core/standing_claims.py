@@ -8,7 +8,7 @@ change.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class StandingClaims:
         }
         self.dimensions = tuple(slice_[0][0] for slice_ in self._predicates)
         self._sums: tuple[Cells, list[ClaimedSums]] | None = None
+
+    def lost(self, slices: Iterable[Slice]) -> list[Slice]:
+        """Those that are of a claim which is none of these any more."""
+        return [
+            one
+            for one in slices
+            if any(name.startswith(CLAIM_PREFIX) for name, _ in one) and one not in self._predicates
+        ]
 
     @property
     def axes(self) -> list[tuple[str, ...]]:

@@ -200,14 +200,19 @@ class Desk:
         self._add(kind, slice_, slice_, since, told, None, None)
         return told
 
-    def end_as_meant(self, incident: Incident, at: float, closed_at: float) -> Transition:
-        """An operator says that what an incident is about is how it should be."""
+    def end(self, incident: Incident, at: float, closed_at: float, why: Why, said: str) -> Transition:
+        """What an incident is about is over by somebody's decision, not by evidence."""
         self.book.signal(incident, Signal.RECOVERED, at, closed_at)
         self.book.signal(incident, Signal.HOLD_PASSED, at, closed_at)
-        incident.until = None
         told = incident.last
-        summary = f"{', '.join(told.slices)}: an operator lets it learn anew; was: {told.summary}"
-        return replace(told, at=at, state=IncidentState.RESOLVED, reason=Why.RELEARN_ORDERED.value, summary=summary)
+        summary = f"{', '.join(told.slices)}: {said}; was: {told.summary}"
+        return replace(told, at=at, state=IncidentState.RESOLVED, reason=why.value, summary=summary)
+
+    def note(self, slice_: Slice, why: Why, said: str, at: float) -> Transition:
+        """A line in the digest about what is no incident: over as soon as it is told."""
+        identity = incident_id(self._named, IncidentKind.DRIFT, slice_, at)
+        told = self._condition(identity, IncidentKind.DRIFT, slice_, Condition(Level.DIGEST, 0.0, why, said, {}), at)
+        return replace(told, state=IncidentState.RESOLVED, direction=Direction.BETTER)
 
     # --------------------------------------------------------------------------------------------------- conditions
     def condition(self, kind: IncidentKind, slice_: Slice, condition: Condition, at: float) -> Transition | None:

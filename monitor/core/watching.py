@@ -25,6 +25,10 @@ PLACES_MAX = 10_000
 them; beyond it they are worked out every time, which costs some 10 us."""
 
 
+ENDED_CLAIMS = "ended claims"
+"""Whom the account names for what such slices have spent."""
+
+
 class Found(NamedTuple):
     """A slice's bet concluded something at a unit."""
 
@@ -49,6 +53,7 @@ class Watches:
         """What `_place` found; it can be found again."""
         self._dirty: set[Slice] = set()
         self._dimensions_dirty = False
+        self._restored = False
 
     def get(self, slice_: Slice) -> Watch | None:
         """The watch of a slice; of a slice that only repeats its parent, the parent's."""
@@ -83,6 +88,18 @@ class Watches:
         return counts[0], counts[1], counts[2]
 
     # ------------------------------------------------------------------------------------------------------- a look
+    def end_lost_claims(self, ledger: Ledger) -> list[Slice]:
+        """Watch no claim any longer that is gone from its file: it drew money for units that can never come."""
+        if not self._restored:
+            return []
+        self._restored = False
+        lost = sorted(self._claims.lost(self._watches))
+        for slice_ in lost:
+            watch = self._watches.pop(slice_)
+            ledger.inherit(watch.spent, watch.spent_better, by=ENDED_CLAIMS)
+            self._dirty.add(slice_)
+        return lost
+
     def take(
         self, rows: Sequence[CellRow], past: Iterable[CellRow], first_at: float, now: float, ledger: Ledger
     ) -> list[Found]:
@@ -222,8 +239,8 @@ class Watches:
     # --------------------------------------------------------------------------------------------------------- state
     def changes(self) -> list[Change]:
         written = [
-            Change("watches", slice_name(slice_), msgspec.msgpack.encode(self._watches[slice_]))
-            for slice_ in sorted(self._dirty)
+            Change("watches", slice_name(slice_), msgspec.msgpack.encode(watch) if watch is not None else None)
+            for slice_, watch in ((one, self._watches.get(one)) for one in sorted(self._dirty))
         ]
         self._dirty.clear()
         if self._dimensions_dirty:
@@ -237,6 +254,7 @@ class Watches:
         if table == "watches":
             watch = msgspec.msgpack.decode(value, type=Watch)
             self._watches[watch.slice] = watch
+            self._restored = True
             return
         values, active = msgspec.msgpack.decode(value, type=tuple[list[tuple[str, str]], list[str]])
         self._values, self._active = dict(values), set(active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from monitor.core import claims
 from monitor.core.claims import ALPHA, ClaimVerdict, share_of, take, words_missing
 from monitor.core.matched_stakes import Counted, factors_below
 from monitor.core.predicates import parse
@@ -61,6 +62,13 @@ def test_units_forgotten_before_they_were_bet_on_end_a_claim() -> None:
     made, lapsed = rows(6, 400, gap=0.3), claim(0.1)
     take(lapsed, PREDICATE, NAMES, made[200:], made[-1].ended_at, made[199].ended_at)
     assert (lapsed.verdict, lapsed.units) == (ClaimVerdict.LAPSED, 0)
+
+
+def test_a_claim_that_has_heard_everybody_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`lapsed` says that nobody asked in time: whoever did ask every day would look for a fault of theirs."""
+    monkeypatch.setattr(claims, "PERSONS_MAX", 20)
+    heard = after_rows(claim(0.1), rows(6, 400, gap=0.07))
+    assert (heard.verdict, heard.persons) == (ClaimVerdict.UNDECIDED, set()) and heard.decided_at is not None
 
 
 def test_who_does_not_say_is_nobody_s_comparison() -> None:

@@ -65,6 +65,29 @@ def test_a_restored_decider_goes_on_with_it() -> None:
     assert [one.summary for one in early + feed(second, made[half:])] == [one.summary for one in told]
 
 
+def test_a_claim_whose_file_is_lost_ends_with_a_note_and_draws_nothing() -> None:
+    """Its slice can never meet a unit again: what it drew was lost to all others."""
+    made = spoken(worse, days=16.0, a_day=120)
+    half = len(made) * 14 // 16
+    first, documents = watching(), Documents()
+    paged = [one for one in feed(first, made[:half]) if one.slices == ("claim-c1=accent%3Dindian",)][-1]
+    save(first, documents)
+    before = {one.slice: one for one in first.account().spenders}["claim-c1=accent%3Dindian"].worse.spent
+    second = watching({})
+    for (table, key), value in documents.items():
+        second.restore(table, key, value)
+    ended, noted, *_ = feed(second, made[half:])
+    assert (ended.incident, ended.state, ended.reason) == (paged.incident, "resolved", "claim_gone")
+    assert (noted.level, noted.reason, noted.slices) == ("digest", "claim_gone", paged.slices)
+    assert "no longer in claims.json" in noted.summary and before > 0
+    spenders = {one.slice: one for one in second.account().spenders} | {
+        one.by: one for one in second.account().spenders
+    }
+    assert "claim-c1=accent%3Dindian" not in spenders and spenders["ended claims"].worse.spent == before
+    save(second, documents)
+    assert not [key for table, key in documents if table == "watches" and key.startswith("claim-")]
+
+
 def test_a_claim_about_what_is_not_declared_is_refused() -> None:
     with pytest.raises(PredicateError):
         StandingClaims(("accent",), (("c1", "device=phone"),))
