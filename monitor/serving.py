@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters import logs
 from monitor.adapters.access import OPEN_TO_ALL, Access, is_open_to_all
+from monitor.adapters.configuration import shown_configuration
 from monitor.adapters.exposition import Exposition, process_registry
 from monitor.adapters.http import Health, StatusServer
 from monitor.config import Settings
@@ -99,6 +100,7 @@ def serve(settings: Settings, served: Served, scorer: Scorer, log: FilteringBoun
         get_health=served.health,
         get_readiness=served.readiness,
         access=access,
+        configuration=shown_configuration(settings),
         on_fault=lambda fault: log.error("answer_failed", exception=type(fault).__name__, frames=logs.frames_of(fault)),
     )
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
 
 import msgspec
 
 from monitor.adapters.access import Access, ServeFailed
+from monitor.adapters.configuration import ShownSection
 from monitor.adapters.exposition import CONTENT_TYPE, Exposition, process_registry
-from monitor.adapters.page import StatusPage, incidents_document, slices_document
+from monitor.adapters.page import incidents_document, slices_document
+from monitor.adapters.site import Document, StatusPages
 from monitor.adapters.web_server import OnFault, Query, Response, Route, Server
+from monitor.core.records import View
 from monitor.core.snapshot import MetricsSnapshot
 
 __all__ = ["Health", "ServeFailed", "StatusServer", "routes"]
@@ -33,6 +36,7 @@ class StatusServer:
     get_health    for `/healthz`: 503 where the process should be restarted
     get_readiness for `/readyz`: 503 while nothing worth reading is there; the same as health by default
     access        who may ask, and over what; by default everybody, in clear text
+    configuration what the page of that name shows
     on_fault      told of an exception while answering, which is our fault and answered with 500
 
     Raises ServeFailed if the address cannot be had.
@@ -50,9 +54,10 @@ class StatusServer:
         clock: Callable[[], float] = time.monotonic,
         access: Access | None = None,
         on_fault: OnFault = lambda fault: None,
+        configuration: Sequence[ShownSection] = (),
     ) -> None:
         writer = exposition or Exposition(registry=process_registry(), start=get_snapshot())
-        paths = routes(get_snapshot, get_health, get_readiness or get_health, writer, clock)
+        paths = routes(get_snapshot, get_health, get_readiness or get_health, writer, clock, configuration)
         self._server = Server(paths, host, port, access=access, on_fault=on_fault)
         self._server.start()
 
@@ -76,20 +81,31 @@ def routes(
     get_readiness: Callable[[], Health],
     exposition: Exposition,
     clock: Callable[[], float],
+    configuration: Sequence[ShownSection] = (),
 ) -> dict[str, Route]:
     """Every path and what it answers."""
-    page = StatusPage()
-    page_headers = (("Content-Security-Policy", page.content_security_policy),)
+    pages = StatusPages(configuration)
+    page_headers = (("Content-Security-Policy", pages.content_security_policy),)
 
-    def status_page(query: Query) -> Response:
-        body = page.render(get_snapshot().view, refresh="refresh" in query)
-        return Response(HTTPStatus.OK, HTML, body, page_headers)
+    def shown(render: Callable[[View, Query], Document]) -> Route:
+        def answer(query: Query) -> Response:
+            page = render(get_snapshot().view, query)
+            return Response(HTTPStatus.OK if page.found else HTTPStatus.NOT_FOUND, HTML, page.body, page_headers)
+
+        return answer
 
     def metrics(_: Query) -> Response:
         return Response(HTTPStatus.OK, CONTENT_TYPE, exposition.render(get_snapshot(), clock()), compress=False)
 
     return {
-        "/": status_page,
+        "/": shown(pages.now),
+        "/slices": shown(pages.slices),
+        "/slice": shown(pages.slice),
+        "/incidents": shown(pages.incidents),
+        "/incident": shown(pages.incident),
+        "/coverage": shown(pages.coverage),
+        "/budget": shown(pages.budget),
+        "/configuration": shown(pages.configuration),
         "/metrics": metrics,
         "/healthz": lambda _: _health(get_health()),
         "/readyz": lambda _: _health(get_readiness()),

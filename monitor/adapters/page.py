@@ -1,7 +1,7 @@
-"""Decides what the status page at `/` says, and the same as JSON for programs.
+"""Decides what pages and report say about a customer, in which order, and the same as JSON for programs.
 
-Server-rendered from one immutable `View`: no script, no external asset, no cookie. What is wrong comes first, and what
-is *not known* is as large as what is wrong: a slice with too few labels never looks like a good one.
+Read from one immutable `View`. What is wrong comes first, and what is *not known* is as large as what is wrong: a slice
+with too few labels never looks like a good one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import msgspec
 from markupsafe import Markup
 
-from monitor import __version__
 from monitor.adapters import plots
 from monitor.adapters.presentation import (
     ALL_TRAFFIC,
@@ -24,27 +23,23 @@ from monitor.adapters.presentation import (
     Tally,
     Waiting,
     by_concern,
-    counted,
     customers,
-    environment,
     interval,
     machine_time,
     percent,
     slice_words,
     standing_of,
     stories,
-    stylesheet,
     tally,
     unlabelled,
     waiting,
-    whole_percent,
 )
 from monitor.core.records import Account, SliceRow, Spender, Transition, View
 from monitor.core.slicing import slice_named
 from monitor.core.unit_fit import unit_advice
 
-ROWS_MAX = 300
-"""Slices on the page for each customer (1 kB each); nobody scrolls further, and `/api/v1/slices` has all."""
+ROWS_MAX = 2_000
+"""Slices for each customer where nobody says otherwise (1 kB each)."""
 
 RESOLVED_MAX = 20
 """Resolved incidents listed: the latest; all that are kept are in `/api/v1/incidents`."""
@@ -54,9 +49,6 @@ WAITING_MAX = 12
 
 SPENDERS_MAX = 8
 """Rows of the table of who spent the budget: as many as of the least corrected groups beside it."""
-
-REFRESH_SECONDS = 10
-"""Reload interval of `/?refresh=10`. Off unless asked for: a page that reloads by itself throws screen readers back."""
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -85,7 +77,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Everything the page says about one customer."""
+    """Everything that is said about one customer."""
 
     name: str
     anchor: str
@@ -111,20 +103,16 @@ class Customer:
 
 def customer_sections(view: View, *, rows_max: int = ROWS_MAX) -> tuple[Customer, ...]:
     """The view by customer, ordered by concern and ready for a template."""
-    told = stories(view.incidents)
-    return tuple(_customer(view, name, f"c{index}", told, rows_max) for index, name in enumerate(customers(view)))
+    return tuple(section_of(view, name, f"c{index}", rows_max) for index, name in enumerate(customers(view)))
 
 
-def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_max: int) -> Customer:
+def section_of(view: View, name: str, anchor: str, rows_max: int, first: int = 0) -> Customer:
+    """One customer; of its slices in the order of concern, `rows_max` from the `first` on."""
     rows = [row for row in view.slices if row.customer == name]
-    own = tuple(story for story in told if story.latest.customer == name)
+    own = tuple(story for story in stories(view.incidents) if story.latest.customer == name)
     everything = next((row for row in rows if row.slice == ALL_TRAFFIC), None)
-    kept = by_concern(rows, own)[:rows_max]
-    scale = plots.axis_top(
-        [(0.0, row.wer, row.wer_low, row.wer_high)]
-        for row in rows
-        if row.wer is not None and row.wer_low is not None and row.wer_high is not None
-    )
+    kept = by_concern(rows, own)[first : first + rows_max]
+    scale = scale_of(rows)
     counts = tally(rows)
     without = waiting(rows)
     account = next((account for account in view.budget if account.customer == name), None)
@@ -142,8 +130,8 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
         ),
         open=tuple(story for story in own if story.is_open),
         resolved=tuple(story for story in own if not story.is_open)[:RESOLVED_MAX],
-        groups=_groups(view, kept, own, everything, scale),
-        rows_left_out=len(rows) - len(kept),
+        groups=groups_of(view, kept, own, everything, scale),
+        rows_left_out=max(0, len(rows) - first - len(kept)),
         scale=scale,
         unlabelled=tuple(unlabelled(view, name)),
         corrected=tuple(_corrected(view, rows)),
@@ -155,7 +143,16 @@ def _customer(view: View, name: str, anchor: str, told: Sequence[Story], rows_ma
     )
 
 
-def _groups(
+def scale_of(rows: Iterable[SliceRow]) -> float:
+    """Top of the WER axis that these rows share."""
+    return plots.axis_top(
+        [(0.0, row.wer, row.wer_low, row.wer_high)]
+        for row in rows
+        if row.wer is not None and row.wer_low is not None and row.wer_high is not None
+    )
+
+
+def groups_of(
     view: View, rows: Iterable[SliceRow], told: Sequence[Story], everything: SliceRow | None, scale: float
 ) -> tuple[Group, ...]:
     """All traffic, then each dimension in the configured order, then intersections."""
@@ -207,42 +204,7 @@ def _corrected(view: View, rows: Iterable[SliceRow]) -> Iterable[Share]:
     return sorted(shares, key=lambda share: (share.ratio, share.name))
 
 
-# ------------------------------------------------------------------------------------------------------------- pages
-class StatusPage:
-    """Renders the page; holds the compiled template and the policy that allows its one style sheet."""
-
-    def __init__(self) -> None:
-        self._template = environment().get_template("page.html.j2")
-        self._style = stylesheet()
-        self.content_security_policy = policy(self._style)
-
-    def render(self, view: View, *, refresh: bool = False) -> bytes:
-        """The whole document in UTF-8."""
-        sections = customer_sections(view)
-        document = self._template.render(
-            version=__version__,
-            style=Markup(self._style),
-            view=view,
-            sections=sections,
-            headline=headline(sections) if view.decides else NOT_HERE,
-            kafka=kafka_rows(view.gauges),
-            rejected=counted(view.counters, "records_rejected_total", "reason"),
-            clipped=counted(view.counters, "fields_clipped_total", "field"),
-            consumed=counted(view.counters, "records_consumed_total", "topic"),
-            references=counted(view.counters, "references_total", "outcome"),
-            missing=view.counters.get("references_missing_total", 0),
-            share_bar=plots.share_bar,
-            hatch=plots.hatch(),
-            refresh=REFRESH_SECONDS if refresh else None,
-            whole_percent=whole_percent,
-        )
-        return document.encode("utf-8", "replace")
-
-
-NOT_HERE = "This process reads and scores. What is decided is on the page of the process that decides."
-"""The first sentence where stages are apart."""
-
-
+# ---------------------------------------------------------------------------------------------------------- documents
 def kafka_rows(gauges: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     """(what, how many) of a process that reads topics; nothing for others."""
     rows = [(f"partitions open: {_label(series)}", value) for series, value in _named(gauges, "partitions_assigned")]
@@ -273,16 +235,16 @@ def policy(style: str, *, framed: bool = False) -> str:
     return policy if framed else f"{policy}; frame-ancestors 'none'"
 
 
-def headline(sections: Sequence[Customer]) -> str:
+def headline(view: View) -> str:
     """The first sentence: what is open, and how much is not known."""
-    levels = [story.latest.level for section in sections for story in section.open]
+    levels = [story.latest.level for story in stories(view.incidents) if story.is_open]
     opened = ", ".join(
         f"{levels.count(level)} {level}{'s' if levels.count(level) > 1 else ''}"
         for level in dict.fromkeys(sorted(levels, key=("page", "ticket", "digest").index))
     )
-    unknown = sum(section.tally.unknown for section in sections)
-    slices = sum(section.tally.slices for section in sections)
-    if not slices:
+    counts = tally(view.slices)
+    unknown, slices = counts.unknown, counts.slices
+    if not view.slices:
         return "Nothing is known yet: no transcript has been read."
     known = f"{unknown} of {slices} slices have no verdict yet" if unknown else f"all {slices} slices have a verdict"
     return f"Open: {opened}; {known}." if opened else f"No incident is open; {known}."

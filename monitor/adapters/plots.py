@@ -333,6 +333,23 @@ def share_bar(part: float, title: str, kind: str = "") -> Markup:
     return _svg(200, 10, body, title=title, classes=f"share {kind}".strip())
 
 
+def kinds_bar(substitutions: int, deletions: int, insertions: int) -> Markup:
+    """Errors by kind: solid, hatched and outlined, in this order; the numbers stand beside it."""
+    total = max(substitutions + deletions + insertions, 1)
+    width, x, parts = 400.0, 0.0, []
+    for kind, count in (("substituted", substitutions), ("deleted", deletions), ("inserted", insertions)):
+        share = width * count / total
+        if count:
+            parts.append(
+                Markup('<rect class="{}" x="{}" y="1" width="{}" height="14" rx="2"/>').format(
+                    kind, _n(x + 1), _n(max(share - 2, 1))
+                )
+            )
+        x += share
+    title = f"errors by kind: {substitutions} substitutions, {deletions} deletions, {insertions} insertions"
+    return _svg(400, 16, Markup("").join(parts), title=title, classes="kinds-bar", stretch=True)
+
+
 def verdict_bar(disparity: int, parity: int, unknown: int, title: str) -> Markup:
     """All slices side by side by verdict: solid, outlined, and hatched for what is not known."""
     total = max(disparity + parity + unknown, 1)
@@ -401,7 +418,9 @@ def hatch() -> Markup:
         '<svg width="0" height="0" class="defs" aria-hidden="true" focusable="false"><defs>'
         '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect class="hatch-ground" width="6" height="6"/><line class="hatch-line" x1="0" x2="0" y1="0" y2="6"/>'
-        "</pattern></defs></svg>"
+        "</pattern>"
+        '<pattern id="stripes" width="5" height="5" patternUnits="userSpaceOnUse">'
+        '<line class="stripe-line" x1="0" x2="0" y1="0" y2="5"/></pattern></defs></svg>'
     )
 
 

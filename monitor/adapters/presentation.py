@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from msgspec.structs import replace
@@ -107,6 +108,12 @@ def moment(at: float | None) -> str:
     return f"{when.day}{_SPACE}{when:%B}{_SPACE}{when:%H:%M}"
 
 
+def day_words(at: float) -> str:
+    """A day with its year, UTC."""
+    when = datetime.fromtimestamp(at, UTC)
+    return f"{when.day}{_SPACE}{when:%B %Y}"
+
+
 def dated(at: float | None) -> str:
     """A time with its year, e.g. `8 March 2026 12:06 UTC`."""
     if at is None:
@@ -163,6 +170,28 @@ def slice_words(name: str) -> str:
     """
     pairs = slice_named(name)
     return " × ".join(value for _, value in pairs) if pairs else "all traffic"
+
+
+def slice_url(customer: str, name: str) -> str:
+    """Where one slice's page is, relative to any other page.
+
+    >>> slice_url("acme", "accent=yoruba&deployment=clinical")
+    'slice?customer=acme&slice=accent%3Dyoruba%26deployment%3Dclinical'
+    """
+    return f"slice?customer={_quoted(customer)}&slice={_quoted(name)}"
+
+
+def slices_url(customer: str, first: int = 0) -> str:
+    """All slices of a customer, from the `first` on."""
+    return f"slices?customer={_quoted(customer)}" + (f"&from={first}" if first else "")
+
+
+def incident_url(incident: str) -> str:
+    return f"incident?id={_quoted(incident)}"
+
+
+def _quoted(words: str) -> str:
+    return quote(words, safe="", errors="replace")
 
 
 # --------------------------------------------------------------------------------------------------------- incidents
@@ -405,6 +434,7 @@ def environment() -> Environment:
         compact,
         evidence,
         moment,
+        day_words,
         dated,
         machine_time,
         ago,

@@ -84,7 +84,7 @@ def render_report(view: View, summary: Mapping[str, object]) -> bytes:
             style=Markup(style),
             policy=policy(style, framed=True),
             view=view,
-            headline=headline(sections),
+            headline=headline(view),
             chapters=[_chapter(view, section, told) for section in sections],
             facts=list(_facts(summary)),
             first_at=_span(view)[0],

@@ -405,6 +405,14 @@ class SliceStanding(Record, frozen=True):
     """(window name, WER, standard error, units) over matured units, 6 h to 28 d."""
     history: tuple[tuple[float, float, float, float], ...] = ()
     """Per day: (day start, WER, low, high), for sparklines and plots."""
+    rest_wer: float | None = None
+    """WER of who it is compared with: the rest of the same strata, weighted like the slice."""
+    learned_from: float | None = None
+    """Event time from which, and `learned_until`, its baseline was learned; None without one, or one that says."""
+    learned_until: float | None = None
+    expected_errors: float = 0.0
+    """By the baseline, in the units since it was closed; `errors_since` are those that came."""
+    errors_since: float = 0.0
 
 
 class SliceRow(Record, frozen=True):

@@ -87,6 +87,8 @@ def slice_standing(
 ) -> SliceStanding:
     """One slice's row for page and metrics. `few`: calls are compared daily, and nothing has to be learned."""
     gap, course = found.gaps.get(slice_), found.courses.get(slice_)
+    baseline = None if watch is None else watch.baseline
+    expected, errors = (0.0, 0.0) if watch is None or baseline is None else _since_baseline(watch)
     return SliceStanding(
         verdict=Verdict.INSUFFICIENT if gap is None else gap.verdict,
         learning=not few and (watch is None or watch.baseline is None),
@@ -100,7 +102,18 @@ def slice_standing(
         last_reference_at=last_reference_at,
         windows=() if course is None else course.windows,
         history=() if course is None else course.history,
+        rest_wer=None if gap is None else gap.row.rest_wer,
+        learned_from=None if baseline is None else baseline.learned_from or None,
+        learned_until=None if baseline is None else baseline.learned_until or None,
+        expected_errors=expected,
+        errors_since=errors,
     )
+
+
+def _since_baseline(watch: Watch) -> tuple[float, float]:
+    """(expected errors, errors) of the units since the baseline was closed."""
+    days = [watch.past, *((expected, errors) for _, expected, errors in watch.recent)]
+    return math.fsum(expected for expected, _ in days), math.fsum(errors for _, errors in days)
 
 
 def courses(cells: Cells, axes: Sequence[tuple[str, ...]], now: float) -> dict[Slice, Course]:

@@ -70,7 +70,7 @@ def test_page_comes_with_a_policy_that_allows_nothing_foreign(server: StatusServ
 
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("POST", "/metrics", 405), ("DELETE", "/", 405), ("GET", "/etc/passwd", 404), ("GET", "/../page", 404),
-    ("HEAD", "/", 200), ("GET", "/?" + "q" * 3000, 414),
+    ("HEAD", "/", 200), ("GET", "/?" + "q" * 9000, 414),
 ])  # fmt: skip
 def test_only_reading_known_paths(server: StatusServer, method: str, path: str, status: int) -> None:
     """Nothing here changes anything or reads files; HEAD sends no body."""
@@ -92,7 +92,8 @@ def test_silent_connections_cannot_lock_out_a_scrape(server: StatusServer) -> No
         response, _ = ask(server, "/metrics")
         assert response.status == 200
     assert threading.active_count() - before <= ANSWERS_AT_ONCE
-    assert silent[0].recv(1) == b"", "the oldest was not cut"
+    with contextlib.suppress(ConnectionResetError):  # what it sent was not read
+        assert silent[0].recv(1) == b"", "the oldest was not cut"
     assert len(os.listdir("/proc/self/fd")) < 1_000 + WAITING_MAX + 100
     for connection in silent:
         connection.close()

@@ -81,6 +81,11 @@ def row(customer: str, slice_: Slice, share: float, wer: float, verdict: Verdict
         last_reference_at=NOW - (4_000 if share > 0.01 else 3.2 * DAY),
         windows=(("6h", wer, radius * 2.2, 40), ("1d", wer, radius * 1.5, 120), ("7d", wer, radius, 700)),
         history=days,
+        rest_wer=0.119,
+        learned_from=BEGAN - 7 * DAY,
+        learned_until=BEGAN,
+        expected_errors=errors / (1.6 if worse else 1.02),
+        errors_since=float(errors),
     )
     return SliceRow(
         customer=customer,

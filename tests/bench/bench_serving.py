@@ -24,12 +24,14 @@ import pytest
 
 from monitor.adapters.access import Access
 from monitor.adapters.http import StatusServer
+from monitor.adapters.presentation import slice_url
 from monitor.config import AuthSettings, ServeSettings, TlsSettings
 from tests.bench.bench_scrape import many_slices
 from tests.kafka.certificates import Certificates, make_certificates
 
 HALF_OPEN = 1_000
 ASKED = 20
+ONE = slice_url("northwind-health", "accent=accent-0001&deployment=contact-centre")
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def report() -> Iterator[tuple[str, float, int]]:
                 f"{HALF_OPEN} half-open, {name}: slowest of {ASKED} scrapes {1e3 * slowest:.0f} ms, {threads} threads"
             )
             yield name, slowest, threads
-    for path in ("/",):
+    for path in ("/", "/slices", "/" + ONE, "/incidents", "/coverage", "/budget"):
         median, size = first_byte(path)
         print(f"{path} with 500 slices: first byte after {1e3 * median:.1f} ms (median of {ASKED}), {size} bytes sent")
         yield path, median, size
