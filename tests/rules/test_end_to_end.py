@@ -9,23 +9,21 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 import yaml
 
 from tests.agent.processes import Running, growing, running
 from tests.agent.receivers import Receiver, receiving
-from tests.deploy.servers import required
-from tests.rules.alertmanagers import CONFIGURATION, ROOT, alertmanager, asked, free_port, server, wait_for
+from tests.rules.alertmanagers import CONFIGURATION, ROOT, alertmanager, asked, wait_for
 from tests.rules.faulty_traffic import DAY, FAULTY, USUAL, days
+from tests.rules.prometheuses import hurried_rules, prometheus, query
 from tests.traffic import Traffic
 
-RULES = ROOT / "deploy/prometheus/wervane.rules.yml"
 SLICE = {"customer": "clinic", "dimension": "accent", "group": "yoruba"}
 FAULT_DAY, REPAIR_DAY, LAST_DAY = 9, 11, 24
 NUMBER = r"(\d+\.\d+)"
@@ -36,23 +34,12 @@ SUMMARY = re.compile(
 )
 
 
-def hurried_rules(folder: Path) -> Path:
-    """The shipped rules; minutes pass in a second."""
-    rules = yaml.safe_load(RULES.read_text())
-    for group in rules["groups"]:
-        group["interval"] = "1s"
-        for rule in group["rules"]:
-            rule.update({name: seconds for name, seconds in (("for", "1s"), ("keep_firing_for", "3s")) if name in rule})
-    path = folder / "wervane.rules.yml"
-    path.write_text(json.dumps(rules))
-    return path
-
-
 def hurried_routes(folder: Path, receiver: Receiver) -> Path:
     """The shipped routes and inhibitions; each receiver is a path of ours."""
     routes = yaml.safe_load(CONFIGURATION.read_text())
     for route in (routes["route"], *routes["route"]["routes"]):
-        route.update({"group_wait": "1s", "group_interval": "1s"})
+        # As shipped, a ticket waits for longer than a page: what holds it back is there first.
+        route.update({"group_wait": "3s" if route["receiver"] == "ticket" else "1s", "group_interval": "1s"})
     for each in routes["receivers"]:
         each["webhook_configs"] = [{"url": f"{receiver.url}/{each['name']}", "send_resolved": True}]
     path = folder / "alertmanager.yml"
@@ -60,40 +47,19 @@ def hurried_routes(folder: Path, receiver: Receiver) -> Path:
     return path
 
 
-@contextmanager
-def prometheus(folder: Path, agent: str, alerts_to: str) -> Iterator[str]:
-    """With the shipped scrape of the agent, each second.
-
-    Alerts are sent again soon: Alertmanager is discovered 5 s after the start, and what fires before reaches nobody.
-    """
-    shipped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    (scraped,) = [each for each in shipped["scrape_configs"] if each["job_name"] == "wervane"]
-    scraped["static_configs"] = [{"targets": [agent]}]
-    shipped.update(
-        {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(hurried_rules(folder))],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alerts_to]}]}]},
-            "scrape_configs": [scraped],
-        }
-    )
-    (folder / "prometheus.yml").write_text(json.dumps(shipped))
-    address = f"127.0.0.1:{free_port()}"
-    command = [
-        required("prometheus", install="package prometheus"),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'prometheus'}",
-        f"--web.listen-address={address}",
-        "--rules.alert.resend-delay=2s",
-    ]
-    with server(command, folder / "prometheus.log", f"http://{address}/-/ready"):
-        yield address
-
-
-def query(address: str, expression: str) -> list[float]:
-    answer = asked(f"http://{address}/api/v1/query?query={quote(expression)}")
-    assert isinstance(answer, dict) and answer["status"] == "success", answer
-    return [float(series["value"][1]) for series in answer["data"]["result"]]
+def scraping(folder: Path, agent: str, alerts_to: str) -> dict[str, object]:
+    """The shipped configuration, each second."""
+    shipped: dict[str, object] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    jobs = shipped["scrape_configs"]
+    assert isinstance(jobs, list)
+    (scraped,) = [each for each in jobs if each["job_name"] == "wervane"]
+    return {
+        **shipped,
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(hurried_rules(folder))],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alerts_to]}]}]},
+        "scrape_configs": [{**scraped, "static_configs": [{"targets": [agent]}]}],
+    }
 
 
 def append(folder: Path, more: Traffic) -> None:
@@ -148,10 +114,11 @@ def test_a_fault_pages_once_holds_its_ticket_back_and_resolves(tmp_path: Path) -
         assert process.stop() == 0  # a restart: what was shown before is not held at 0
     with receiving() as receiver, running(config) as process:
         agent = ":".join(map(str, process.address))
-        with (
-            alertmanager(tmp_path, hurried_routes(tmp_path, receiver)) as alerts_to,
-            prometheus(tmp_path, agent, alerts_to) as rules,
-        ):
+        with ExitStack() as servers:
+            alerts_to = servers.enter_context(alertmanager(tmp_path, hurried_routes(tmp_path, receiver)))
+            settings = scraping(tmp_path, agent, alerts_to)
+            # Alertmanager is discovered 5 s after the start: what fires before has to be sent again soon.
+            rules = servers.enter_context(prometheus(tmp_path, settings, "--rules.alert.resend-delay=2s"))
             wait_for(lambda: query(rules, "count(wervane_slice_clusters_total) > 2"), lambda: "no scrape")
             append(tmp_path, faulty)
             wait_for(lambda: messages(receiver, "page", "firing"), lambda: f"no page: {process.events('incident')}")
