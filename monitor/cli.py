@@ -286,7 +286,7 @@ def check_config(
     """List every problem of a configuration, environment included; or show what sample messages become."""
     import msgspec
 
-    from monitor.adapters.access import OPEN_TO_ALL, is_open_to_all
+    from monitor.adapters.access import OPEN_TO_ALL, PASSWORD_IN_CLEAR, is_open_to_all, is_password_in_clear
     from monitor.config import ConfigError, load_settings
 
     at = time.time() if now is None else _instant(now)
@@ -313,6 +313,8 @@ def check_config(
     typer.echo(f"{file}: ok, sha256 {settings.sha256}")
     if is_open_to_all(settings.serve):
         typer.echo(f"note: serve.host {settings.serve.host}: {OPEN_TO_ALL}", err=True)
+    if is_password_in_clear(settings.serve):
+        typer.echo(f"note: serve.auth: {PASSWORD_IN_CLEAR}", err=True)
 
 
 def _show_sample(

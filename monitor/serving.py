@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters import logs
-from monitor.adapters.access import OPEN_TO_ALL, Access, is_open_to_all
+from monitor.adapters.access import OPEN_TO_ALL, PASSWORD_IN_CLEAR, Access, is_open_to_all, is_password_in_clear
 from monitor.adapters.configuration import shown_configuration
 from monitor.adapters.exposition import Exposition, process_registry
 from monitor.adapters.http import Health, StatusServer
@@ -85,6 +85,8 @@ def serve(settings: Settings, served: Served, scorer: Scorer, log: FilteringBoun
     """Metrics and page on the configured address. Raises ServeFailed."""
     if is_open_to_all(settings.serve):
         log.warning("served_to_all", address=f"{settings.serve.host}:{settings.serve.port}", reason=OPEN_TO_ALL)
+    if is_password_in_clear(settings.serve):
+        log.warning("password_in_clear", reason=PASSWORD_IN_CLEAR)
     access = Access(settings.serve, on_stale=lambda path: log.warning("access_file_unusable", path=path))
     exposition = Exposition(
         registry=process_registry(),

@@ -48,12 +48,22 @@ def is_open_to_all(serve: ServeSettings) -> bool:
     """Whether anybody who reaches the port may read it, from elsewhere than this host."""
     if serve.auth.username is not None or serve.tls.client_ca_file is not None:
         return False
-    if serve.host == "localhost":
-        return False
+    return not _is_this_host(serve.host)
+
+
+def _is_this_host(host: str) -> bool:
     try:
-        return not ipaddress.ip_address(serve.host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return True  # a name may lead anywhere
+        return False  # a name may lead anywhere
+
+
+PASSWORD_IN_CLEAR = "whoever sees the network sees the password: set serve.tls, or listen on 127.0.0.1"
+
+
+def is_password_in_clear(serve: ServeSettings) -> bool:
+    """Whether the password crosses a network without TLS."""
+    return serve.auth.username is not None and serve.tls.cert_file is None and not _is_this_host(serve.host)
 
 
 class Answer(StrEnum):

@@ -21,6 +21,7 @@ from monitor.adapters.presentation import (
     Standing,
     Story,
     Tally,
+    Thirds,
     Waiting,
     by_concern,
     customers,
@@ -31,6 +32,7 @@ from monitor.adapters.presentation import (
     standing_of,
     stories,
     tally,
+    thirds,
     unlabelled,
     waiting,
 )
@@ -85,6 +87,8 @@ class Customer:
     everything: SliceRow | None
     tally: Tally
     verdicts: Markup
+    thirds: Thirds
+    thirds_bar: Markup
     open: tuple[Story, ...]
     resolved: tuple[Story, ...]
     groups: tuple[Group, ...]
@@ -114,6 +118,7 @@ def section_of(view: View, name: str, anchor: str, rows_max: int, first: int = 0
     kept = by_concern(rows, own)[first : first + rows_max]
     scale = scale_of(rows)
     counts = tally(rows)
+    parts = thirds(rows, own)
     without = waiting(rows)
     account = next((account for account in view.budget if account.customer == name), None)
     fit = next((fit for fit in view.unit_fits if fit.customer == name), None)
@@ -127,6 +132,13 @@ def section_of(view: View, name: str, anchor: str, rows_max: int, first: int = 0
             counts.parity,
             counts.unknown,
             f"{counts.disparity} with a disparity, {counts.unknown} without a verdict, {counts.parity} at parity",
+        ),
+        thirds=parts,
+        thirds_bar=plots.verdict_bar(
+            parts.wrong,
+            parts.fine,
+            parts.unknown,
+            f"{parts.wrong} slices wrong, {parts.unknown} not known, {parts.fine} fine",
         ),
         open=tuple(story for story in own if story.is_open),
         resolved=tuple(story for story in own if not story.is_open)[:RESOLVED_MAX],

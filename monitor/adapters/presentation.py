@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from monitor.core.records import (
     UNKNOWN,
+    Direction,
+    IncidentKind,
     IncidentState,
     KindShares,
     Level,
@@ -98,6 +100,17 @@ def compact(value: float) -> str:
 def evidence(value: float) -> str:
     """Evidence on its scale where 1 pages."""
     return "<0.001" if 0 < value < 0.001 else compact(value)
+
+
+def money(pages: float) -> str:
+    """Expected false pages, of which a small slice has a few thousandths.
+
+    >>> money(0.0), money(0.00034), money(0.00003), money(0.156)
+    ('0', '0.0003', '<0.0001', '0.156')
+    """
+    if 0.0 < pages < 0.0001:
+        return "<0.0001"
+    return f"{pages:.4f}".rstrip("0").rstrip(".") if pages < 0.01 else f"{pages:.3f}".rstrip("0").rstrip(".")
 
 
 def moment(at: float | None) -> str:
@@ -309,6 +322,38 @@ def tally(rows: Iterable[SliceRow]) -> Tally:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thirds:
+    """How many slices are wrong, not known and fine: verdicts and open incidents taken together.
+
+    wrong     a disparity, or named by an open incident because it got worse (all traffic counts then, too)
+    unknown   no verdict, or named by an open incident because nothing is seen of it any more
+    """
+
+    wrong: int
+    unknown: int
+    fine: int
+
+
+def thirds(rows: Iterable[SliceRow], told: Iterable[Story]) -> Thirds:
+    """The first page's first numbers. A slice that somebody was woken for is wrong, whatever its standing gap."""
+    open_ = [story for story in told if story.is_open and story.latest.direction is Direction.WORSE]
+    worse = {name for story in open_ if story.latest.kind in _WORSE for name in story.latest.slices}
+    unseen = {name for story in open_ if story.latest.kind not in _WORSE for name in story.latest.slices}
+    counts = {"wrong": 0, "unknown": 0, "fine": 0}
+    for row in rows:
+        kind = standing_of(row).kind
+        if row.slice in worse or kind == "disparity":
+            counts["wrong"] += 1
+        elif row.slice == ALL_TRAFFIC:
+            continue
+        else:
+            counts["fine" if kind == "parity" and row.slice not in unseen else "unknown"] += 1
+    return Thirds(**counts)
+
+
+_WORSE = (IncidentKind.DRIFT, IncidentKind.DISPARITY, IncidentKind.OVERALL)
+
 _KIND_ORDER = {"disparity": 0, "insufficient": 1, "unseen": 1, "parity": 2, "baseline": -1}
 
 
@@ -433,6 +478,7 @@ def environment() -> Environment:
         whole,
         compact,
         evidence,
+        money,
         moment,
         day_words,
         dated,

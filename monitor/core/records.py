@@ -410,9 +410,8 @@ class SliceStanding(Record, frozen=True):
     learned_from: float | None = None
     """Event time from which, and `learned_until`, its baseline was learned; None without one, or one that says."""
     learned_until: float | None = None
-    expected_errors: float = 0.0
-    """By the baseline, in the units since it was closed; `errors_since` are those that came."""
-    errors_since: float = 0.0
+    baseline_ratio: float | None = None
+    """Errors over those that its baseline expected, since it was closed; None while nothing is known of that."""
 
 
 class SliceRow(Record, frozen=True):

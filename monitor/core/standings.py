@@ -88,7 +88,6 @@ def slice_standing(
     """One slice's row for page and metrics. `few`: calls are compared daily, and nothing has to be learned."""
     gap, course = found.gaps.get(slice_), found.courses.get(slice_)
     baseline = None if watch is None else watch.baseline
-    expected, errors = (0.0, 0.0) if watch is None or baseline is None else _since_baseline(watch)
     return SliceStanding(
         verdict=Verdict.INSUFFICIENT if gap is None else gap.verdict,
         learning=not few and (watch is None or watch.baseline is None),
@@ -105,15 +104,15 @@ def slice_standing(
         rest_wer=None if gap is None else gap.row.rest_wer,
         learned_from=None if baseline is None else baseline.learned_from or None,
         learned_until=None if baseline is None else baseline.learned_until or None,
-        expected_errors=expected,
-        errors_since=errors,
+        baseline_ratio=None if watch is None or baseline is None else _since_baseline(watch),
     )
 
 
-def _since_baseline(watch: Watch) -> tuple[float, float]:
-    """(expected errors, errors) of the units since the baseline was closed."""
+def _since_baseline(watch: Watch) -> float | None:
+    """Errors over expected errors of the units since the baseline was closed."""
     days = [watch.past, *((expected, errors) for _, expected, errors in watch.recent)]
-    return math.fsum(expected for expected, _ in days), math.fsum(errors for _, errors in days)
+    expected = math.fsum(expected for expected, _ in days)
+    return math.fsum(errors for _, errors in days) / expected if expected > 0.0 else None
 
 
 def courses(cells: Cells, axes: Sequence[tuple[str, ...]], now: float) -> dict[Slice, Course]:

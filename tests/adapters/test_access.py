@@ -22,6 +22,7 @@ from monitor.adapters.access import (
     ServeFailed,
     hash_password,
     is_open_to_all,
+    is_password_in_clear,
 )
 from monitor.adapters.http import StatusServer
 from monitor.cli import execute
@@ -184,6 +185,8 @@ def test_who_listens_to_the_world_is_warned(host: str, open_to_all: bool, tmp_pa
     """Names of customers and groups are on the page: whoever opens it to a network should mean it."""
     assert is_open_to_all(serving(host)) is open_to_all
     assert not is_open_to_all(serving(host, password=tmp_path))
+    assert is_password_in_clear(serving(host, password=tmp_path)) is open_to_all
+    assert not is_password_in_clear(serving(host, password=tmp_path, cert=tmp_path, key=tmp_path))
     assert not is_open_to_all(serving(host, cert=tmp_path, key=tmp_path, ca=tmp_path))
 
 

@@ -13,7 +13,7 @@ from monitor.adapters.page import headline
 from monitor.adapters.presentation import incident_url, slice_url
 from monitor.adapters.site import CUSTOMERS_MAX, PAGE_ROWS, StatusPages
 from monitor.config import load_settings
-from monitor.core.records import View
+from monitor.core.records import Direction, IncidentKind, IncidentState, View
 from tests.adapters.documents import checked
 from tests.adapters.views import NOW, transition, view
 
@@ -69,10 +69,30 @@ def test_one_slice_says_all_that_is_known_of_it() -> None:
     said = words("slice", view(), customer=CUSTOMER, slice="accent=yoruba&deployment=clinical")
     for phrase in (
         "Disparity worse than the rest", "24.0 %", "+12.1", "11.9 %", "a gap of 6.1 would be seen", "WER over time",
-        "The same as a table", "1.3 of 1", "baseline learned 23 February 00:00 to 2 March 00:00", "(×1.6)", "6h",
+        "The same as a table", "1.3 of 1", "baseline learned 23 February 00:00 to 2 March 00:00", "×1.6", "6h",
         "190 of 1 586", "missing, 7 d +", "substitutions", "deletions", "insertions", "Incidents that name it",
     ):  # fmt: skip
         assert phrase.replace(" ", " ") in said.replace(" ", " "), phrase
+
+
+def test_whom_somebody_was_woken_for_is_wrong_and_who_is_not_seen_is_not_fine() -> None:
+    """A page is open for a slice without a standing gap: "0 wrong" above it would send people back to bed."""
+    calm = view(incidents=())
+    assert three(calm) == [5, 5, 11]
+    drift = transition("d", NOW, slices=("accent=welsh&deployment=clinical", "all"))  # not known, and all traffic
+    stale = transition("s", NOW, kind=IncidentKind.STALE, slices=("accent=us",))  # was at parity
+    better = transition("b", NOW, direction=Direction.BETTER, slices=("accent=england",))
+    assert three(view(incidents=(drift, stale, better))) == [7, 5, 10]
+    assert three(view(incidents=(drift, replace(drift, state=IncidentState.RESOLVED)))) == [5, 5, 11]
+    body = document("slice", view(incidents=(drift,)), slice="accent=welsh&deployment=clinical").decode()
+    assert body.index("open drift since") < body.index("badge verdict insufficient")
+    fine = view(incidents=(), slices=tuple(row for row in calm.slices if row.slice == "accent=us"))
+    assert three(fine) == [0, 0, 1] and b"third disparity none" in document("now", fine)
+
+
+def three(seen: View) -> list[int]:
+    body = document("now", seen).decode()
+    return [int(count) for count in re.findall(r"<strong>(\d+)</strong></span> <span class=\"word\">", body)]
 
 
 def test_what_is_not_known_of_a_slice_is_said() -> None:

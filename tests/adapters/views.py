@@ -84,8 +84,7 @@ def row(customer: str, slice_: Slice, share: float, wer: float, verdict: Verdict
         rest_wer=0.119,
         learned_from=BEGAN - 7 * DAY,
         learned_until=BEGAN,
-        expected_errors=errors / (1.6 if worse else 1.02),
-        errors_since=float(errors),
+        baseline_ratio=1.6 if worse else 1.02,
     )
     return SliceRow(
         customer=customer,

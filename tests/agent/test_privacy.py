@@ -180,9 +180,11 @@ def test_what_is_served_and_logged_while_running_lets_nothing_out(birds: Aviary,
         made.write(tmp_path / "in")
         process.wait_for(lambda: process.seen()[0] > UTTERANCES / 2, "transcripts on the page")
         served = {path: process.ask(path)[1].encode() for path in ("/", "/metrics", "/api/v1/slices", "/healthz")}
-        served["/api/v1/incidents"] = process.ask("/api/v1/incidents")[1].encode()
+        paths = ("slices", "slice?slice=accent%3Dengland", "incidents", "coverage", "budget", "configuration")
+        for path in (*(f"/{page}" for page in paths), "/api/v1/incidents"):
+            served[path] = process.ask(path)[1].encode()
         assert process.stop() == 0
-    assert b"england" in served["/"]
+    assert b"england" in served["/"] and b"WER over time" in served["/slice?slice=accent%3Dengland"]
     assert leaks(birds.placed, {**served, "stderr": process.stderr().encode()}) == {}
 
 
