@@ -94,7 +94,7 @@ class Agent:
         """
         self.settings = settings
         self.pipeline = build_pipeline(settings, store, scorer, folder)
-        self.snapshot = empty_snapshot(settings)
+        self.snapshot = self._shown = empty_snapshot(settings)
         self._source = source
         self._clock = clock
         self._store = store
@@ -307,16 +307,18 @@ class Agent:
         self._topics.hold(self.pipeline.ahead(AHEAD_SECONDS_MAX))
 
     def publish(self) -> None:
-        """Swap the snapshot that the HTTP threads read."""
+        """Swap the snapshot that the HTTP threads read; `snapshot` has rows as files for the data's owner have them."""
         self._view_is_old = False
         self._viewed_at = time.monotonic()
         pipeline = self.pipeline
         from_topics = {} if self._topics is None else self._topics.gauges(self._store.offsets())
         if not self._past_floor():
             # What was published before was further: counters must not run backwards.
-            view = self.snapshot.view
-            self.snapshot = replace(self.snapshot, view=replace(view, gauges={**view.gauges, **from_topics}))
-            self._on_behind(self.snapshot)
+            self.snapshot, self._shown = (
+                replace(one, view=replace(one.view, gauges={**one.view.gauges, **from_topics}))
+                for one in (self.snapshot, self._shown)
+            )
+            self._on_behind(self._shown)
             return
         reached, held = pipeline.bounds()
         before = self.snapshot.view
@@ -346,10 +348,12 @@ class Agent:
             ),
             moments=tuple(pipeline.moments()),
         )
+        shown_rows = tuple(pipeline.shown_rows())
+        self._shown = replace(self.snapshot, view=replace(self.snapshot.view, slices=shown_rows))
         warn_of_units(self._log, self.snapshot.view, self._warned)
         if not self._restored:
             tell_series(self._log, before, self.snapshot.view)
-        self._on_publish(self.snapshot, self._restored)
+        self._on_publish(self._shown, self._restored)
         self._restored = False
 
     def close(self) -> None:

@@ -111,6 +111,7 @@ def _decide_settings(
         offered=offered,
         standing=standing,
         relearn=relearn,
+        release_min=settings.privacy.release_min,
         calibrations=read_for(settings, decide, where, own) if calibrated else (),
     )
 

@@ -477,7 +477,8 @@ is `dimension="accent,deployment", group="yoruba,clinical"`; all traffic of a cu
 `dimension="all", group="all"`.
 
 A slice that appears is exposed at 0 for two scrape intervals first, so that `increase()` counts its beginning. It
-never runs backwards: when a correction lowers a total, the series waits until the total has caught up.
+never runs backwards: when a correction lowers a total, the series waits until the total has caught up. Its counts
+move in batches of `privacy.release_min` sessions ([privacy.md](privacy.md)).
 At most `wervane_exposition_series_max` series are exposed: all traffic first, then slices named by an open
 incident, then slices that were exposed before, then the most general; missing references by age come last.
 

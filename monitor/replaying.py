@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from monitor.adapters.decisions import write_decisions
@@ -38,6 +39,8 @@ def replay(
 
     now   pins the clock that ages and futures are judged by (seconds); None: the archive's own. Raises InputUnreadable.
     """
+    # Its results are exact: they are for whoever has the archive, and nobody can look twice.
+    settings = replace(settings, privacy=replace(settings.privacy, release_min=1))
     out.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".wervane-replay-", dir=out))
     try:

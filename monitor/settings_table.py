@@ -570,7 +570,7 @@ _ROWS: tuple[Field, ...] = (
         whole(1, 10_000),
         11,
         11,
-        "Smallest group of utterances by which a published count may change. Not enforced in this version.",
+        "In batches of how many sessions a slice's counts move on metrics, page and API (docs/privacy.md); 1: at once.",
     ),
     Field(
         "privacy.reviews",

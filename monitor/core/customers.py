@@ -14,8 +14,9 @@ from monitor.core.counters import Counters
 from monitor.core.deciding import Decider, DecideSettings
 from monitor.core.pairing import Emission
 from monitor.core.records import OTHER, Account, Missing, ModelSeries, Observation, SliceRow, Transition, UnitFit
+from monitor.core.releasing import released_row
 from monitor.core.sampling import need_for_labels
-from monitor.core.slicing import SliceSettings, Slicing
+from monitor.core.slicing import SliceSettings, Slicing, slice_named
 from monitor.core.snapshot import SliceMoments
 from monitor.core.tracking import Tracker, claimed_totals, slice_row
 
@@ -181,6 +182,12 @@ class Customers:
                 yield slice_row(name, slice_, totals, customer.decider.standing(slice_))
             for sums in customer.decider.claimed():
                 yield slice_row(name, sums.slice, claimed_totals(sums), customer.decider.standing(sums.slice))
+
+    def shown_rows(self) -> Iterator[SliceRow]:
+        """The same rows as the outside may see them while the agent runs."""
+        for row in self.slice_rows():
+            decider = self._customers[row.customer].decider
+            yield released_row(row, decider.released(slice_named(row.slice)), decider.release_min)
 
     def budgets(self) -> list[Account]:
         """Each customer's account."""

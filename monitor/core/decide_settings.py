@@ -29,6 +29,7 @@ class DecideSettings(Record, frozen=True):
     cells_max         labelled rows remembered (about 300 bytes each); traffic_max: rows for coverage
     offered           customer -> baselines learned elsewhere
     relearn       customer -> orders to learn anew
+    release_min       in batches of how many sessions a slice's sums are shown; 1: at once
     standing          customer -> verified claims, each (id, predicate): slices like those that are declared
     """
 
@@ -49,3 +50,4 @@ class DecideSettings(Record, frozen=True):
     detectors: tuple[str, ...] = (PAGE_BUDGET,)
     calibrations: tuple[Calibration, ...] = ()
     standing: Mapping[str, tuple[tuple[str, str], ...]] = {}
+    release_min: int = 1

@@ -51,7 +51,7 @@ from monitor.core.records import (
 from monitor.core.relearning import Relearning
 from monitor.core.river_detectors import maker
 from monitor.core.scenes import Scenes
-from monitor.core.slice_sums import SliceTable, exported
+from monitor.core.slice_sums import Released, SliceTable, exported
 from monitor.core.slicing import Slicing
 from monitor.core.slots import Seen, seen_of
 from monitor.core.small_slices import look_at_small
@@ -85,7 +85,7 @@ class Decider:
         self._watches = Watches(slicing, settings.learn, self._claims)
         self._imports = Imports(settings.offered.get(customer))
         self._relearning = Relearning(settings.relearn.get(customer, ()))
-        self._slices = SliceTable(slicing)
+        self._slices = SliceTable(slicing, settings.release_min)
         self._desk = Desk(customer)
         self._conditions = Conditions(self._desk, slicing)
         gap_settings = (settings.gaps, settings.margin)
@@ -340,8 +340,18 @@ class Decider:
         return account_of(self._customer, self._clock.ledger, self._watches)
 
     def moments(self) -> list[SliceMoments]:
-        """Running sums over closed units of every slice."""
+        """Running sums over closed units of every slice, as far as they are let go."""
         return [exported(self._customer, sums) for sums in self._slices]
+
+    def released(self, slice_: Slice) -> Released:
+        """What of a slice's sums is let go; nothing of one that it has not heard of."""
+        sums = self._slices.get(slice_)
+        return Released() if sums is None or sums.released is None else sums.released
+
+    @property
+    def release_min(self) -> int:
+        """In batches of how many sessions sums are let go."""
+        return self._settings.release_min
 
     @property
     def slicing(self) -> Slicing:

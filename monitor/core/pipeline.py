@@ -211,6 +211,10 @@ class Pipeline:
         """Every slice of every customer, most general first."""
         return self._customers.slice_rows()
 
+    def shown_rows(self) -> Iterator[SliceRow]:
+        """The same rows as the outside may see them while the agent runs."""
+        return self._customers.shown_rows()
+
     def budgets(self) -> list[Account]:
         """Each customer's account."""
         return self._customers.budgets()

@@ -28,10 +28,11 @@ WINDOWS = (("6h", 6 * HOUR), ("24h", DAY), ("72h", 3 * DAY), ("7d", 7 * DAY), ("
 
 
 class Course(Record, frozen=True):
-    """Windows as (name, WER, standard error, units); days as (start, WER, low, high)."""
+    """Windows as (name, WER, standard error, units); days as (start, WER, low, high), with how many units each has."""
 
     windows: tuple[tuple[str, float, float, int], ...]
     history: tuple[tuple[float, float, float, float], ...]
+    history_units: tuple[int, ...]
 
 
 class Gap(Record, frozen=True):
@@ -105,6 +106,9 @@ def slice_standing(
         learned_from=None if baseline is None else baseline.learned_from or None,
         learned_until=None if baseline is None else baseline.learned_until or None,
         baseline_ratio=None if watch is None or baseline is None else _since_baseline(watch),
+        expected_errors=expected,
+        errors_since=errors,
+        history_units=() if course is None else course.history_units,
     )
 
 
@@ -132,6 +136,7 @@ def _axis(cells: Cells, grouping: Grouping, now: float) -> dict[Slice, Course]:
         for number, units, wer, error in _rates(slice_of[rows], errors[rows], words[rows], size):
             windows[number].append((name, wer, error, units))
     history: list[list[tuple[float, float, float, float]]] = [[] for _ in range(size)]
+    counts: list[list[int]] = [[] for _ in range(size)]
     if len(ended_at):
         first = math.floor(float(ended_at.min()) / DAY)
         day = np.floor(ended_at / DAY).astype(np.int64) - first
@@ -140,8 +145,11 @@ def _axis(cells: Cells, grouping: Grouping, now: float) -> dict[Slice, Course]:
             reach = _t95(units - 1) * error if units > 1 else wer
             start = (first + place % days) * DAY
             history[place // days].append((start, wer, max(0.0, wer - reach), wer + reach))
+            counts[place // days].append(units)
     return {
-        slice_: Course(windows=tuple(windows[number]), history=tuple(history[number]))
+        slice_: Course(
+            windows=tuple(windows[number]), history=tuple(history[number]), history_units=tuple(counts[number])
+        )
         for number, slice_ in enumerate(grouping.slices)
     }
 

@@ -23,6 +23,7 @@ from monitor.building import build_scorer, hash_key, pipeline_settings, state_fi
 from monitor.config import Settings
 from monitor.core.apart import DecideStage, RouteStage, ScoreStage
 from monitor.core.counters import Counters
+from monitor.core.customers import Customers
 from monitor.core.parity import failures, parity
 from monitor.core.records import Kind, Transition, View
 from monitor.core.rejections import RejectionGuard
@@ -188,7 +189,7 @@ class Stages:
     def _publish(self, publish: Callable[[MetricsSnapshot, bool], None]) -> None:
         """Show all roles. What a partition's state brings with it was shown before, by whoever had it."""
         shown = {worker.state.partition for worker in self._decided() if not worker.fresh}
-        snapshot, restored = self.snapshot(), not shown <= self._shown
+        snapshot, restored = self.snapshot(to_files=False), not shown <= self._shown
         warn_of_units(self._log, snapshot.view, self._warned)
         if not restored:
             tell_series(self._log, self._view, snapshot.view)
@@ -240,8 +241,8 @@ class Stages:
         self._producer.close()
 
     # ------------------------------------------------------------------------------------------------------- to show
-    def snapshot(self) -> MetricsSnapshot:
-        """An immutable picture of every role."""
+    def snapshot(self, *, to_files: bool = True) -> MetricsSnapshot:
+        """An immutable picture of every role. Only files for the data's owner may have all of each slice."""
         deciders = list(self._decided())
         reached: dict[str, int] = {}
         held: dict[str, int] = {}
@@ -250,11 +251,12 @@ class Stages:
                 for name, value in counts.items():
                     into[name] = into.get(name, 0) + value
         incidents = sorted((one for worker in deciders for one in worker.stage.customers.transitions), key=_told_at)
+        rows_of = Customers.slice_rows if to_files else Customers.shown_rows
         view = View(
             at=self._watermark(),
             started_at=self._started_at,
             dimensions=self._settings.slices.names,
-            slices=tuple(row for worker in deciders for row in worker.stage.customers.slice_rows()),
+            slices=tuple(row for worker in deciders for row in rows_of(worker.stage.customers)),
             incidents=tuple(incidents),
             counters={
                 **self._counters.values,

@@ -49,7 +49,7 @@ def write_backfill(file: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -
                 process.step()
                 process.step()
                 process.checkpoint()
-                scrape = exposition.render(process.stages.snapshot(), clock.at)
+                scrape = exposition.render(process.stages.snapshot(to_files=False), clock.at)
                 written.writelines(stamped(scrape, at))
                 written.write(f"up{{{TARGET}}} 1 {at:.0f}\n".encode())
             written.write(b"# EOF\n")

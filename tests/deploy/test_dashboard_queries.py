@@ -80,6 +80,15 @@ def test_groups_of_any_name_can_be_asked_for(held: Held) -> None:
             held.prometheus.instant(interpolated(target.expr, {**CHOSEN, **GRAFANA_S, "group": group}), held.end)
 
 
+@pytest.mark.parametrize("counter", ["slice_clusters_total", "slice_traffic_utterances_total"])
+def test_no_scrape_showed_a_small_group(counter: str, held: Held) -> None:
+    """Of no slice, nor of all traffic without some, does any scrape of 30 days differ from another by 1 to 10."""
+    everything = f"sum by (customer, dimension, group) (wervane_{counter})"
+    found = held.prometheus.over(everything, held.end - DAYS * DAY, held.end, SCRAPE_SECONDS)
+    assert len(found) > 50 and max(each.values[-1] for each in found) > 300
+    assert [each.labels for each in found if any(value % 11 for value in each.values)] == []
+
+
 def test_wer_from_the_moments_is_what_the_decider_says(held: Held) -> None:
     """Two ways to one number: counters over a window, and the gauge of a window of event time."""
     fairness = next(board for board in ALL if board.uid == "wervane-fairness")
