@@ -53,8 +53,10 @@ def asked(url: str, body: object = None) -> object:
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             text = answer.read().decode()
-    except urllib.error.HTTPError:
-        raise
+    except urllib.error.HTTPError as refusal:
+        if refusal.code != 503:  # a server that says it is not ready yet
+            raise
+        return None
     except (urllib.error.URLError, OSError):
         return None
     try:
