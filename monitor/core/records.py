@@ -412,9 +412,6 @@ class SliceStanding(Record, frozen=True):
     learned_until: float | None = None
     baseline_ratio: float | None = None
     """Errors over those that its baseline expected, since it was closed; None while nothing is known of that."""
-    expected_errors: float = 0.0
-    """By the baseline, in the units since it was closed; `errors_since` are those that came."""
-    errors_since: float = 0.0
     history_units: tuple[int, ...] = ()
     """How many units each of those days has."""
 

@@ -54,12 +54,12 @@ def released_standing(standing: SliceStanding, release_min: int) -> SliceStandin
         history=tuple(day for day, _ in days),
         history_units=tuple(units for _, units in days),
         last_reference_at=_hour(standing.last_reference_at),
-        expected_errors=float(_down(int(standing.expected_errors), release_min)),
-        errors_since=float(_down(int(standing.errors_since), release_min)),
     )
     if windows:
         return shown
-    return replace(shown, gap=None, gap_low=None, gap_high=None, rest_wer=None, detectable_gap=None)
+    return replace(
+        shown, gap=None, gap_low=None, gap_high=None, rest_wer=None, detectable_gap=None, baseline_ratio=None
+    )
 
 
 def _counts(released: Released) -> Counts:

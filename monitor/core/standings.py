@@ -106,8 +106,6 @@ def slice_standing(
         learned_from=None if baseline is None else baseline.learned_from or None,
         learned_until=None if baseline is None else baseline.learned_until or None,
         baseline_ratio=None if watch is None or baseline is None else _since_baseline(watch),
-        expected_errors=expected,
-        errors_since=errors,
         history_units=() if course is None else course.history_units,
     )
 
