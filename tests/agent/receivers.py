@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -47,7 +47,8 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                receiver._answer(self)
+                with suppress(ConnectionError):  # who has seen enough of ten megabytes hangs up
+                    receiver._answer(self)
 
             def do_GET(self) -> None:
                 receiver.redirected += 1

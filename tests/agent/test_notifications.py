@@ -87,6 +87,19 @@ def test_a_kill_between_durable_and_sent_loses_nothing(tmp_path: Path) -> None:
     assert len(set(keys(receiver.taken()))) == 2 and set(tried) <= set(keys(receiver.taken()))
 
 
+def test_ingest_goes_on_while_a_receiver_hangs(tmp_path: Path) -> None:
+    """Nobody waits for a pager: what comes is scored and shown, and metrics say that somebody is owed a message."""
+    with receiving() as receiver, running(growing(tmp_path, **notified(tmp_path, receiver))) as process:
+        receiver.mode = "hang"
+        append(tmp_path, blind_traffic("acme"))
+        wait_until(lambda: receiver.posts, "a first try")
+        append(tmp_path, blind_traffic("zenith", days=3))
+        process.wait_for(lambda: process.seen()[0] == 800, "all transcripts")
+        assert receiver.taken() == []
+        assert process.metrics()['wervane_notifications_waiting{integration="pagerduty"}'] == 1
+        assert process.stop() == 0, "nor does a stop wait for it"
+
+
 @pytest.mark.slow
 def test_what_was_delivered_is_not_sent_again_by_the_next_process(tmp_path: Path) -> None:
     """At least once is no reason to page for each restart."""

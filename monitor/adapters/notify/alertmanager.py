@@ -84,7 +84,7 @@ def alert(notice: Notice, links: Links, *, level: Level, now: float, ends_at: fl
         "summary": sentence(notice),
         "description": "\n".join(f"{name}: {value}" for name, value in known.items()),
         "incident": told.incident,
-        "dashboard_url": links.page,
+        "dashboard_url": links.incident(notice),
         "runbook_url": links.runbook(notice),
     }
     return {
@@ -92,7 +92,7 @@ def alert(notice: Notice, links: Links, *, level: Level, now: float, ends_at: fl
         "annotations": {name: value[:ANNOTATION_CHARACTERS_MAX] for name, value in annotations.items() if value},
         "startsAt": _time(min(notice.fired_at, now, ends_at)),
         "endsAt": _time(ends_at),
-        **({"generatorURL": links.page} if links.page else {}),
+        **({"generatorURL": links.incident(notice)} if links.page else {}),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple
 
-from monitor.adapters.presentation import dated, evidence, percent, points, points_interval
+from monitor.adapters.presentation import dated, evidence, incident_url, percent, points, points_interval
 from monitor.core.records import (
     Direction,
     IncidentKind,
@@ -108,6 +108,12 @@ class Links(NamedTuple):
     runbooks: str = ""
     """Of the folder of runbooks."""
 
+    def incident(self, notice: Notice) -> str:
+        """The incident's own page; of a test, the first one."""
+        if not self.page or notice.told.reason == TEST_REASON:
+            return self.page
+        return f"{self.page.rstrip('/')}/{incident_url(notice.told.incident)}"
+
     def runbook(self, notice: Notice) -> str:
         return (
             f"{self.runbooks.rstrip('/')}/{notice.name}.md"
@@ -141,14 +147,14 @@ def facts(notice: Notice, links: Links) -> tuple[Fact, ...]:
     was = f" (first named {notice.slice})" if notice.slice not in told.slices else ""
     found = [Fact("Who", f"{told.customer}: {named}{was}")]
     if told.wer is not None:
-        found.append(Fact("How much", _how_much(told)))
+        found.append(Fact("It was" if notice.resolved else "How much", _how_much(told)))
     if told.reason != TEST_REASON:
         found.append(Fact("How sure", _how_sure(told)))
     if told.since is not None:
         found.append(Fact("Since", _since(told)))
     found.append(Fact("State", f"{told.state.value}, level {told.level.value}, told at {dated(told.at)}"))
-    if links.page:
-        found.append(Fact("Look at", links.page))
+    if page := links.incident(notice):
+        found.append(Fact("Look at", page))
     if runbook := links.runbook(notice):
         found.append(Fact("What to do", runbook))
     return tuple(Fact(name, _plain(value)) for name, value in found)

@@ -45,7 +45,7 @@ def event(notice: Notice, links: Links) -> dict[str, object]:
     """The event without its routing key. A `resolve` needs the key alone; the rest is for PagerDuty's own log."""
     told = notice.told
     runbook = links.runbook(notice)
-    found = [("Status page", links.page), ("Runbook", runbook)]
+    found = [("Status page", links.incident(notice)), ("Runbook", runbook)]
     return {
         "event_action": "resolve" if notice.resolved else "trigger",
         "dedup_key": notice.key,
@@ -63,6 +63,6 @@ def event(notice: Notice, links: Links) -> dict[str, object]:
             },
         },
         "client": "wervane",
-        **({"client_url": links.page} if links.page else {}),
+        **({"client_url": links.incident(notice)} if links.page else {}),
         "links": [{"href": address, "text": text} for text, address in found if address],
     }

@@ -62,7 +62,7 @@ def document(notice: Notice, links: Links) -> bytes:
             "headline": headline(notice),
             "sentence": sentence(notice),
             "facts": {fact.name: fact.value for fact in facts(notice, links)},
-            "links": {"page": links.page or None, "runbook": links.runbook(notice) or None},
+            "links": {"page": links.incident(notice) or None, "runbook": links.runbook(notice) or None},
             "transition": msgspec.Raw(encode_transition(notice.told)),
         }
     )
