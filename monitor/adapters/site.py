@@ -30,13 +30,16 @@ from monitor.adapters.presentation import (
     stylesheet,
     whole_percent,
 )
-from monitor.core.records import View
+from monitor.core.records import Level, View
 
 CUSTOMERS_MAX = 12
 """Customers on one page, those with open incidents first; the rest are links. Each is a screenful or two."""
 
 NOW_ROWS = 12
 """Slices of each customer on the first page: those that somebody should look at; a link leads to all of them."""
+
+FIGURES_MAX = 3
+"""Plots on the first page, of the latest pages: more would push the slices out of sight."""
 
 PAGE_ROWS = 50
 """Slices on one page of all of them, 2.3 kB each; a link leads to the next."""
@@ -99,6 +102,7 @@ class StatusPages:
             title=headline(view) if view.decides else NOT_HERE,
             here="now",
             sections=sections,
+            figures=_figures(view, sections),
             others=told.others,
             kafka=kafka_rows(view.gauges),
             rejected=counted(view.counters, "records_rejected_total", "reason"),
@@ -222,6 +226,13 @@ class StatusPages:
             )
         )
         return Document(body=document.encode("utf-8", "replace"))
+
+
+def _figures(view: View, sections: Sequence[Customer]) -> dict[str, Markup]:
+    """WER over time of what somebody was woken for, by incident: what they look for first."""
+    pages = [story for section in sections for story in section.open if story.latest.level is Level.PAGE][:FIGURES_MAX]
+    found = [(story.latest.incident, incident_detail(view, story.latest.incident)) for story in pages]
+    return {name: detail.plots[0][1] for name, detail in found if detail is not None and detail.plots}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ import io
 import shutil
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from monitor.adapters import web_server
 from monitor.adapters.access import (
     HASHES_PER_SECOND,
     Access,
@@ -153,6 +155,24 @@ def test_certificates_and_passwords_are_replaced_while_running(made: Certificate
     assert access.context is not before
     assert access.answer("/", basic("first"), 0.0) == Answer.WHO
     assert access.answer("/", basic("second one"), 0.0) == Answer.YES
+
+
+def test_a_new_certificate_is_served_without_a_restart(
+    made: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that has to be restarted each time loses nothing, but is late for what happens meanwhile."""
+    monkeypatch.setattr(web_server, "REREAD_SECONDS", 0.05)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(made.unknown_client.certificate, cert)
+    shutil.copy(made.unknown_client.key, key)
+    with served(serving(cert=cert, key=key)) as server:
+        before = ssl.get_server_certificate(("127.0.0.1", server.port), timeout=60)
+        shutil.copy(made.server.key, key)
+        shutil.copy(made.server.certificate, cert)
+        deadline = time.monotonic() + 60
+        while ssl.get_server_certificate(("127.0.0.1", server.port), timeout=60) == before:
+            assert time.monotonic() < deadline, "the old certificate is still served"
+        assert status(server, trusting(made)) == 200
 
 
 @pytest.mark.parametrize(("field", "content", "said"), [

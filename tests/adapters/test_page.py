@@ -83,6 +83,7 @@ def test_incidents_come_first_with_their_sentence() -> None:
     """Somebody was woken up: the reason is the first thing to read."""
     said = words(view())
     assert said.index("yoruba at clinical 33.1 %") < said.index("Verdict on the gap")
+    assert now(view()).count(b'class="plot wide-only"') == 1, "the page's slice over time"
     assert said.index("Page drift") < said.index("Ticket disparity")
 
 
