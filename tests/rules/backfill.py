@@ -77,8 +77,8 @@ def exposed(
             labels = (
                 f'job="wervane",instance="{replica}:9464",customer="clinic",dimension="{dimension}",group="{group}"'
             )
-            more = ',type="substitution"' if name == "slice_word_errors_total" else ""
-            yield from (f"wervane_{name}{{{labels}{more}}} {sample}" for sample in samples)
+            kind = ',type="substitution"' if name == "slice_word_errors_total" else ""
+            yield from (f"wervane_{name}{{{labels}{kind}}} {sample}" for sample in samples)
     yield "# EOF"
 
 
