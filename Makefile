@@ -52,6 +52,7 @@ docs: venv
 	$(BIN)/wervane dashboards deploy/grafana/dashboards
 	$(BIN)/wervane rules > deploy/prometheus/wervane.rules.yml
 	$(BIN)/wervane rules --format operator > deploy/prometheus/wervane.prometheusrule.yaml
+	$(BIN)/wervane rules --format runbooks > docs/runbooks/README.md
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -64,8 +64,8 @@ def exposed(
                 place += 1
                 squares = (one.errors**2, one.words**2, one.errors * one.words)
                 for group in ("all", one.group):
-                    for column, more in enumerate((1, one.words, one.errors, *squares)):
-                        sums[group][column] += more
+                    for column, added in enumerate((1, one.words, one.errors, *squares)):
+                        sums[group][column] += added
             for label in ("all", *sorted({session.group for session in given})):
                 dimension = "all" if label == "all" else "accent"
                 for name, value in zip(MOMENTS, sums[label], strict=True):
@@ -73,12 +73,11 @@ def exposed(
             before = now
     for name, series in rows.items():
         yield f"# TYPE wervane_{name.removesuffix('_total')} counter"
-        for (replica, dimension, group), samples in series.items():
-            labels = (
-                f'job="wervane",instance="{replica}:9464",customer="clinic",dimension="{dimension}",group="{group}"'
-            )
-            kind = ',type="substitution"' if name == "slice_word_errors_total" else ""
-            yield from (f"wervane_{name}{{{labels}{kind}}} {sample}" for sample in samples)
+        for (replica, dimension, name_of), samples in series.items():
+            slice_ = f'customer="clinic",dimension="{dimension}",group="{name_of}"'
+            labels = f'job="wervane",instance="{replica}:9464",{slice_}'
+            more = ',type="substitution"' if name == "slice_word_errors_total" else ""
+            yield from (f"wervane_{name}{{{labels}{more}}} {sample}" for sample in samples)
     yield "# EOF"
 
 
