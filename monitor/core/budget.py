@@ -109,7 +109,7 @@ class Ledger(msgspec.Struct):
         by      purpose, if it is not a slice's bet on its own drift; better: whether a tenth bets on an improvement
         """
         assert amount >= 0.0
-        given = max(min(amount, self.granted() - self.spent), 0.0)
+        given = min(amount, self.left())
         mirrored = given / BETTER_PART if better else 0.0
         self.spent += given
         self.spent_better += mirrored
@@ -127,6 +127,10 @@ class Ledger(msgspec.Struct):
         """Spend what the present interval earned of a reserved share; whether all of it was there."""
         wanted = share * self.pages * (self.until - self.started) / (self.days * DAY)
         return self.spend(wanted, by=by, better=False) >= wanted * (1.0 - 1e-9)
+
+    def left(self) -> float:
+        """What can still be given; 0 where fewer pages are allowed now than were spent."""
+        return max(self.granted() - self.spent, 0.0)
 
     def granted(self) -> float:
         """Expected false pages that time has allowed so far."""

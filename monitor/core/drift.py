@@ -239,12 +239,15 @@ class Watch(msgspec.Struct):
         self.evidence = self.improvement = NO_EVIDENCE
 
     def look_money(self, ledger: Ledger, least: float) -> float:
-        """What a small slice may spend on today's look; 0 until there is the least, and on the day that it begins."""
+        """What a small slice spends on today's look: nothing on the day that it begins, and then at least the least.
+
+        Until as much is there, earned by the slice and left in the ledger, nothing is spent and it goes on waiting.
+        """
         earned = ledger.earned(self.depth, ledger.until)
         if not self.looks:
             self.looks, self.looked = True, earned
         waiting = LOOK_PART * (earned - self.looked)
-        if waiting < least:
+        if min(waiting, ledger.left()) < least:
             return 0.0
         self.looked = earned
         money = ledger.spend(waiting, better=False)

@@ -7,6 +7,9 @@ import random
 import pytest
 
 from monitor.core.budget import DAY, Ledger
+from monitor.core.drift import Watch
+
+LEAST = 2e-4
 
 
 def ledger(pages: float = 1.0) -> Ledger:
@@ -76,3 +79,37 @@ def test_nobody_is_given_more_than_is_left() -> None:
     assert account.spend(0.4) == 0.0
     assert account.spent == account.granted()
     assert account.spent_better == pytest.approx(0.04) and account.others["calls"] == pytest.approx((0.1, 0.0))
+
+
+def test_a_look_spends_nothing_that_is_not_there() -> None:
+    """A slice that earned enough, in a ledger that others have emptied, must not be looked at for a millionth.
+
+    Not only would that money be lost: telling a chance of a millionth takes hours of shuffling.
+    """
+    account, watch = ledger(), Watch(slice=(), learning_since=0.0)
+    account.advance(0.0, (1, 0, 0))
+    assert watch.look_money(account, LEAST) == 0.0  # it begins
+    account.advance(20 * DAY, (1, 0, 0))
+    account.spend(account.granted() - LEAST / 1_000)
+    spent = account.spent
+    assert watch.look_money(account, LEAST) == 0.0
+    assert (account.spent, watch.spent) == (spent, 0.0)
+    account.advance(21 * DAY, (1, 0, 0))
+    assert watch.look_money(account, LEAST) == watch.spent == pytest.approx(account.spent - spent)
+    assert watch.spent >= LEAST and account.spent <= account.granted()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_looks_of_any_history_stay_within_the_ledger(seed: int) -> None:
+    """Budgets that change, bets that empty the account, skipped days: given is the least or more, or nothing."""
+    chance, account, watch, now, looks = random.Random(seed), ledger(), Watch(slice=(), learning_since=0.0), 0.0, 0
+    for _ in range(300):
+        account.allow(chance.choice([0.1, 1.0, 3.0]), 90.0)
+        now += chance.random() * 3 * DAY
+        account.advance(now, (1, 0, 0))
+        account.spend(chance.random() * account.left())
+        money = watch.look_money(account, LEAST)
+        assert money == 0.0 or money >= LEAST
+        assert account.spent <= account.granted() + 1e-12
+        looks += money > 0.0
+    assert looks > 10
