@@ -3,7 +3,8 @@
 Intuition. Every stratum (accent x deployment x ...) has its own error rate. A slice expects of each unit what the
 unit's strata cost while it learned; a change of mix then moves the expectation with the errors. What remains is drift.
 Guarantee. See `evidence`: expected false alarms stay within the money, but for the 5 % of slices whose rho is too low,
-and for those only until what came since tells (`Watch._allowed`).
+and for those only until what came since tells (`Watch._allowed`). rho grows where the mix of strata becomes one that
+was learned less well (`mix_error`).
 Not covered. A slice that never has the units to close a baseline (`learning`); a fault older than the baseline (that
 is a standing gap); values never seen while learning: they give no evidence, since new accents arriving are mix.
 Source. Shin, Ramdas, Rinaldo 2022; rho is a one-sided t bound on the baseline's own cluster-robust error.
@@ -23,6 +24,7 @@ import msgspec
 from monitor.core.budget import BETTER_PART, DAY, Ledger
 from monitor.core.estimators import t_quantile
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_better, bet_worse, mean, reach_of_weight
+from monitor.core.mix_error import Mix, Parts, prices
 from monitor.core.parent_strata import Cell, Parents, fit
 from monitor.core.records import Record, Slice
 
@@ -87,6 +89,8 @@ class Baseline(msgspec.Struct, frozen=True):
     """Relative standard error of the expectation; 0 in baselines that an earlier version closed."""
     units: int = 0
     """It was learned from."""
+    prices: dict[str, float] = {}
+    """Of strata's squared shares, for another mix than the learned one (see `mix_error`)."""
 
     @property
     def version(self) -> str:
@@ -108,6 +112,23 @@ class Baseline(msgspec.Struct, frozen=True):
                 errors += part.errors
                 words += part.words
         return expected, errors, words
+
+    def parts(self, unit: UnitSums) -> Parts:
+        """Expected errors by stratum, of those with a rate; guessed ones are one stratum."""
+        parts = [(part.stratum, self.rates[part.stratum] * part.words) for part in unit if part.stratum in self.rates]
+        if self.parents is not None:
+            for part in unit:
+                rate = None if part.stratum in self.rates else self.parents.rate(part.stratum)
+                if rate is not None:
+                    parts.append(("", rate * part.words))
+        return parts
+
+    def rho_at(self, stretch: float) -> float:
+        """rho, or more where the mix is one whose expectation is so many times less certain than the learned one's."""
+        if stretch <= 1.0 or not (self.error > 0.0 and self.units > 1):
+            return self.rho
+        likely = _t(0.95, self.units - 1) * self.error
+        return max(self.rho, (1.0 + likely) * math.exp(likely * (stretch - 1.0)))
 
 
 class Alarm(StrEnum):
@@ -144,7 +165,8 @@ def learn(units: Sequence[UnitSums], settings: LearnSettings) -> Baseline | None
     squares = sum((seen - expected) ** 2 for expected, seen, _ in expectations)
     error = math.sqrt(squares * m / (m - 1)) / total
     rho = max(1.0 + settings.tolerance, 1.0 + t_quantile(0.95, m - 1) * error)
-    return msgspec.structs.replace(draft, rho=rho, scale=total / m, error=error, units=m)
+    priced = prices([draft.parts(unit) for unit in units])
+    return msgspec.structs.replace(draft, rho=rho, scale=total / m, error=error, units=m, prices=priced)
 
 
 def _parents(
@@ -180,6 +202,7 @@ class Watch(msgspec.Struct):
     evidence   R against "not worse"; improvement: against "not better"
     weight_max  the largest weight of a unit's words of late, by which stakes are limited
     recent     (day, expected errors, errors) of days that are not over for FRESH_SECONDS; past: sums of those before
+    mix        of the strata bet on of late: how uncertain the expectation of it is
     """
 
     slice: Slice
@@ -199,6 +222,7 @@ class Watch(msgspec.Struct):
     looked: float = 0.0
     recent: list[tuple[int, float, float]] = []
     past: tuple[float, float] = (0.0, 0.0)
+    mix: Mix = msgspec.field(default_factory=Mix)
 
     @property
     def depth(self) -> int:
@@ -230,6 +254,7 @@ class Watch(msgspec.Struct):
         self.closed_at, self.earned = now, ledger.earned(self.depth, now)
         self.evidence = self.improvement = NO_EVIDENCE
         self.recent, self.past = [], (0.0, 0.0)
+        self.mix = Mix()
 
     def reopen(self, now: float) -> None:
         """Forget the baseline and learn from units that end after `now`."""
@@ -275,8 +300,9 @@ class Watch(msgspec.Struct):
         self.earned = earned
         self.spent += money
         self.spent_better += money / BETTER_PART
-        rho, scale = self.baseline.rho, self.baseline.scale
-        allowed, reach = self._allowed(self.baseline, ended_at), self._reach(unit)
+        stretch = self._stretch(self.baseline, unit)
+        rho, scale = self.baseline.rho_at(stretch), self.baseline.scale
+        allowed, reach = self._allowed(self.baseline, ended_at, stretch), self._reach(unit)
         self._note(self.baseline, ended_at, expected, errors)
         self.evidence = bet_worse(self.evidence, money, errors, expected, allowed, scale, reach)
         self.improvement = bet_better(
@@ -290,7 +316,14 @@ class Watch(msgspec.Struct):
             return Alarm.BETTER, found
         return None
 
-    def _allowed(self, baseline: Baseline, ended_at: float) -> float:
+    def _stretch(self, baseline: Baseline, unit: UnitSums) -> float:
+        """How many times less certain the expectation is than it was when learned, by the mix with this unit's."""
+        if not baseline.prices:
+            return 1.0
+        self.mix.note(baseline.parts(unit), baseline.prices)
+        return self.mix.stretch()
+
+    def _allowed(self, baseline: Baseline, ended_at: float, stretch: float) -> float:
         """rho, or more if what came since learning says that the baseline was too low by chance.
 
         It is known before the unit's errors are and never below rho, so false alarms only become fewer. What is younger
@@ -301,13 +334,14 @@ class Watch(msgspec.Struct):
         while self.recent and self.recent[0][0] < oldest:
             _, expected, errors = self.recent.pop(0)
             self.past = (self.past[0] + expected, self.past[1] + errors)
+        rho = baseline.rho_at(stretch)
         if not self.past[0] > 0.0:
-            return baseline.rho
-        learned = baseline.scale * baseline.units
+            return rho
+        learned, error = baseline.scale * baseline.units / (stretch * stretch), baseline.error * stretch
         known = learned + self.past[0]
         level = (learned + self.past[1]) / known
-        likely = level * math.exp(_t(0.95, baseline.units - 1) * baseline.error * math.sqrt(learned / known))
-        return max(baseline.rho, min(likely, math.exp(_t(CHANCE, baseline.units - 1) * baseline.error)))
+        likely = level * math.exp(_t(0.95, baseline.units - 1) * error * math.sqrt(learned / known))
+        return max(rho, min(likely, math.exp(_t(CHANCE, baseline.units - 1) * error)))
 
     def _note(self, baseline: Baseline, ended_at: float, expected: float, errors: float) -> None:
         """Keep what is forgiven later; a baseline whose error is not known forgives nothing."""

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from monitor.core.drift import UnitSums, Watch, reach_of
 from monitor.core.evidence import NO_EVIDENCE, Evidence, bet_worse, mean
+from monitor.core.mix_error import Mix
 from monitor.core.records import Slice
 from monitor.core.standing_gaps import GapRow
 
@@ -68,6 +69,7 @@ def drift_e_values(
     """
     wealth: dict[Slice, tuple[Evidence, float]] = {}
     weights: dict[Slice, float] = {}
+    mixes: dict[Slice, Mix] = {}
     begins = {
         slice_: max(since, watch.closed_at)
         for slice_, watch in watches.items()
@@ -85,7 +87,10 @@ def drift_e_values(
             if expected > 0:
                 evidence, last = wealth.get(slice_, (NO_EVIDENCE, begin))
                 money = (ended_at - last) / (now - begin)
-                evidence = bet_worse(evidence, money, errors, expected, baseline.rho, baseline.scale, reach)
+                mix = mixes.setdefault(slice_, Mix())
+                mix.note(baseline.parts(unit), baseline.prices)
+                rho = baseline.rho_at(mix.stretch() if baseline.prices else 1.0)
+                evidence = bet_worse(evidence, money, errors, expected, rho, baseline.scale, reach)
                 wealth[slice_] = evidence, ended_at
     found = {}
     for slice_, begin in begins.items():
