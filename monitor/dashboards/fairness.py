@@ -296,6 +296,14 @@ def _trust() -> list[Json]:
             min=0,
         ),
         timeseries(
+            "Traffic of groups beyond the cap",
+            "Transcripts in the window whose group is one too many (`slices.groups_max`) and counts as `_other`: such "
+            "groups are watched together only.",
+            "short",
+            target(promql.rare("groups_folded_total", "", "$window"), "folded"),
+            min=0,
+        ),
+        timeseries(
             "Transcripts without a reference, by age",
             "Of all traffic. A band 7d+ that grows: corrections stay away, rather than come late.",
             "short",

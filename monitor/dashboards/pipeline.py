@@ -44,6 +44,7 @@ def pipeline() -> Json:
             Row("Input", _input()),
             Row("Transcripts and references", _pairing()),
             Row("State", _state()),
+            Row("Notifications", _notifications()),
             Row("The agent itself", _agent()),
         ],
         "now-24h",
@@ -182,7 +183,21 @@ def _input() -> list[Json]:
 
 
 def _pairing() -> list[Json]:
+    everything = f'{AGENT},dimension="all"'
     return [
+        timeseries(
+            "Traffic, and what of it is scored",
+            "Sampled transcripts of each customer in the last day, and those that a WER contains. Traffic without "
+            "anything scored: nobody can say how the recogniser does.",
+            "short",
+            target(
+                promql.increase("slice_traffic_utterances_total", everything, "1d", ("customer",)),
+                "{{customer}} transcripts",
+            ),
+            target(promql.increase("slice_utterances_total", everything, "1d", ("customer",)), "{{customer}} scored"),
+            width=8,
+            min=0,
+        ),
         timeseries(
             "Transcripts, by fate",
             "held: followed until its reference comes; sampled_out: not followed; duplicate, replaced, conflict: sent "
@@ -290,6 +305,28 @@ def _state() -> list[Json]:
             "Customers, open utterances, closed cells and watched slices.",
             "short",
             target(f"sum by (kind) ({PREFIX}held_items{{{AGENT}}})", "{{kind}}"),
+            min=0,
+        ),
+    ]
+
+
+def _notifications() -> list[Json]:
+    sent = promql.increase("notifications_total", AGENT, "1d", ("integration", "outcome"))
+    waiting = f"sum by (integration) ({PREFIX}notifications_waiting{{{AGENT}}})"
+    return [
+        timeseries(
+            "Steps of incidents, by what became of them",
+            "In the last day, by receiver. failed: a try that is repeated; refused, dropped: given up. 0 and no name "
+            "where no receiver is configured.",
+            "short",
+            target(f"{sent} or on () vector(0)", "{{integration}} {{outcome}}"),
+            min=0,
+        ),
+        timeseries(
+            "Waiting to be sent",
+            "Steps that a receiver has not taken yet. 0 and no name where no receiver is configured.",
+            "short",
+            target(f"{waiting} or on () vector(0)", "{{integration}}"),
             min=0,
         ),
     ]

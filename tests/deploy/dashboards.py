@@ -108,7 +108,7 @@ def metrics(query: str) -> set[str]:
     >>> sorted(metrics('sum by (le) (rate(m_total{a="wervane_x"}[5m])) / on (a) group_left () (wervane_y > 0)'))
     ['m_total', 'wervane_y']
     """
-    return set(re.findall(r"\b(?:[a-zA-Z_]\w*(?=\{)|wervane[_:]\w+)", without_texts(query)))
+    return set(re.findall(r"\b(?:[a-zA-Z_][\w:]*(?=\{)|wervane[_:][\w:]+)", without_texts(query)))
 
 
 def without_texts(query: str) -> str:

@@ -11,6 +11,8 @@ import msgspec
 import pytest
 import yaml
 
+from monitor.alerting.catalogue import alerts, groups
+from monitor.alerting.declared import VARIABLES, Alert, Recording
 from monitor.catalog import METRICS, PREFIX
 from monitor.dashboards.files import documents
 from tests.deploy.composed import DEPLOY, read
@@ -138,6 +140,31 @@ def test_links_between_dashboards_lead_to_one_and_set_variables_that_it_has() ->
             assert set(re.findall(r"var-(\w+)=", parameters)) <= names
             found += 1
     assert found >= 2
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
+def test_an_alert_links_to_a_dashboard_that_shows_what_it_is_about(alert: Alert) -> None:
+    """Whoever follows the link of a page wants to see the page's number, of that slice, and not look for it."""
+    board = next(board for board in ALL if board.uid == alert.dashboard)
+    assert set(VARIABLES[alert.dashboard]) <= {variable.name for variable in board.variables}
+    shown = set().union(*(metrics(target.expr) for panel in board.shown for target in panel.targets))
+    read = recorded(alert.expression)
+    assert read and read - {"ALERTS"} <= shown | BESIDE
+
+
+BESIDE = {"wervane_slice_incident_open"}
+"""What alerts read to stay silent while another tells the same."""
+
+
+def recorded(expression: str) -> set[str]:
+    """The exported metrics that an expression comes down to."""
+    recordings = {
+        rule.name: rule.expression for group in groups() for rule in group.rules if isinstance(rule, Recording)
+    }
+    found: set[str] = set()
+    for name in metrics(expression):
+        found |= recorded(recordings[name]) if name in recordings else {name}
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ provisioning
