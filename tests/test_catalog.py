@@ -47,3 +47,22 @@ def test_every_counter_of_the_code_is_declared() -> None:
         )
     }
     assert raised <= samples, f"add to catalog.py: {sorted(raised - samples)}"
+
+
+LABELS = frozenset({
+    "age", "aligner", "block", "bound", "customer", "dimension", "direction", "field", "group", "integration", "kind",
+    "level", "normalizer", "outcome", "problem", "reason", "sha256", "side", "source", "stage", "topic", "type",
+    "verdict", "version", "window",
+})  # fmt: skip
+"""All of them closed sets, but for customers and groups, which are bounded. No id, speaker, session, call or text."""
+
+
+def test_labels_are_of_bounded_sets_and_name_nobody() -> None:
+    """A label is a decision about privacy and about cost: whoever adds one reads this."""
+    assert {label for metric in METRICS for label in metric.labels} <= LABELS
+
+
+def test_no_histogram_has_a_slice() -> None:
+    """18 lines for each slice, and a bucket of one utterance says how that one was."""
+    histograms = [metric for metric in METRICS if metric.kind is MetricKind.HISTOGRAM]
+    assert histograms and all(metric.labels == () for metric in histograms)

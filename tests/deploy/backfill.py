@@ -32,7 +32,10 @@ FAULT_OF_30_DAYS = Fault(accent=FAULT.accent, site=FAULT.site, at=START + 20 * D
 
 
 def write_backfill(file: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> float:
-    """OpenMetrics with a time on every sample, as `promtool tsdb create-blocks-from` reads it; returns the last one."""
+    """OpenMetrics with a time on every sample, as `promtool tsdb create-blocks-from` reads it; returns the last one.
+
+    The last scrape as it was lies beside it, in `last.prom`.
+    """
     clock = Clock(START)
     clock.rule(monkeypatch)
     cluster = Cluster(scratch, clock, partitions=1, **settings())
@@ -53,6 +56,7 @@ def write_backfill(file: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -
                 written.writelines(stamped(scrape, at))
                 written.write(f"up{{{TARGET}}} 1 {at:.0f}\n".encode())
             written.write(b"# EOF\n")
+        file.with_name("last.prom").write_bytes(scrape)
     finally:
         cluster.close()
     return at

@@ -5,14 +5,18 @@ Grafana itself is not run: its server could not be had where this was written.
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
+from monitor.catalog import SLICE_MOMENTS
 from tests.deploy.backfill import DAYS, FAULT_OF_30_DAYS, SCRAPE_SECONDS, write_backfill
 from tests.deploy.dashboards import Dashboard, Panel, committed, interpolated
-from tests.deploy.prometheus import Prometheus, are_numbers, over_blocks
+from tests.deploy.prometheus import INSTALL, Prometheus, are_numbers, over_blocks
+from tests.deploy.servers import required
 
 ALL = committed()
 PANELS = [pytest.param(board, panel, id=f"{board.uid} {panel.title}") for board in ALL for panel in board.shown]
@@ -36,6 +40,8 @@ CHOSEN = {
 class Held(NamedTuple):
     prometheus: Prometheus
     end: float
+    last: bytes
+    """The last scrape, as `/metrics` answered."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         end = write_backfill(samples, folder / "state", monkeypatch)
     with over_blocks(samples, folder, f"{1.5 * SCRAPE_SECONDS:.0f}s") as prometheus:
-        yield Held(prometheus, end)
+        yield Held(prometheus, end, samples.with_name("last.prom").read_bytes())
 
 
 @pytest.mark.parametrize(("board", "panel"), PANELS)
@@ -87,6 +93,38 @@ def test_no_scrape_showed_a_small_group(counter: str, held: Held) -> None:
     found = held.prometheus.over(everything, held.end - DAYS * DAY, held.end, SCRAPE_SECONDS)
     assert len(found) > 50 and max(each.values[-1] for each in found) > 300
     assert [each.labels for each in found if any(value % 11 for value in each.values)] == []
+
+
+def test_every_counter_of_a_slice_is_born_at_zero_and_held(held: Held) -> None:
+    """`increase()` of a counter that begins at 50 is 0: the beginning of every group that comes later would be lost."""
+    for metric in SLICE_MOMENTS:
+        found = held.prometheus.over(metric.full_name, held.end - DAYS * DAY, held.end, SCRAPE_SECONDS)
+        assert len(found) > 50
+        assert [each.labels for each in found if any(each.values[:2])] == [], metric.name
+        falling = [each for each in found if sorted(each.values) != each.values]
+        assert falling == [], "a counter that falls is counted again from 0"
+
+
+def test_promtool_finds_nothing_to_complain_about(held: Held) -> None:
+    """Names, units, help texts: what every Prometheus user expects of a metric."""
+    promtool = required("promtool", install=INSTALL)
+    done = subprocess.run([promtool, "check", "metrics"], input=held.last, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (0, b"", b"")
+
+
+def test_a_scrape_has_nothing_that_costs_and_nothing_that_names(held: Held) -> None:
+    """`_created` doubles the output; a histogram of slices is 18 lines for each; an id is a person."""
+    lines = held.last.decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) > 500
+    assert [line for line in samples if "_created" in line or " # " in line] == [], "nor exemplars"
+    buckets = [line for line in samples if "_bucket{" in line]
+    assert {line.partition("{")[0] for line in buckets} == {"wervane_reference_delay_seconds_bucket"}
+    assert [line for line in buckets if "group=" in line or "customer=" in line] == []
+    values = {value for line in samples for value in re.findall(r'="([^"]*)"', line)}
+    assert [value for value in values if re.fullmatch(r"[0-9a-f]{16,32}", value)] == [], (
+        "no utterance, session, speaker"
+    )
 
 
 def test_wer_from_the_moments_is_what_the_decider_says(held: Held) -> None:
