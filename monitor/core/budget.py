@@ -84,15 +84,18 @@ class Ledger(msgspec.Struct):
             self.accrued[2] + self.rates[2] * past,
         )
         self.gaps_accrued += self.gaps_rate * past
-        earned = (1.0 - reserved) * self.pages / (self.days * DAY)
-        self.gaps_rate = earned * GAPS_SHARE / groups if groups else 0.0
-        earned *= 1.0 - GAPS_SHARE if groups else 1.0
+        self.gaps_rate = (1.0 - reserved) * self.pages / (self.days * DAY) * GAPS_SHARE / groups if groups else 0.0
         self.rates = (
-            earned * SHARES[0] / watched[0] if watched[0] else 0.0,
-            earned * SHARES[1] / watched[1] if watched[1] else 0.0,
-            earned * SHARES[2] / watched[2] if watched[2] else 0.0,
+            self.rate(0, watched[0], groups, reserved),
+            self.rate(1, watched[1], groups, reserved),
+            self.rate(2, watched[2], groups, reserved),
         )
         self.started, self.until = self.until, max(until, self.until)
+
+    def rate(self, depth: int, slices: int, groups: int, reserved: float) -> float:
+        """What each of so many slices of a depth earns in a second, beside groups and others as `advance` has them."""
+        earned = (1.0 - reserved) * self.pages / (self.days * DAY) * (1.0 - GAPS_SHARE if groups else 1.0)
+        return earned * SHARES[depth] / slices if slices else 0.0
 
     def earned(self, depth: int, at: float) -> float:
         """What a slice of this depth could have taken in all by event time `at`, within the present interval."""

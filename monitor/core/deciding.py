@@ -316,7 +316,8 @@ class Decider:
             return None
         epoch = epochs(scene, list(self._desk.book))
         parts = (self._watches, self._unexplained_gaps(scene), self._clock.ledger, self._settings)
-        return Remembered(list(self._cells), epoch, list(self._traffic), *parts, self._clock.few)
+        groups, reserved = self._gap_bets.betting(), sum(self._advisers.active().values())
+        return Remembered(list(self._cells), epoch, list(self._traffic), *parts, self._clock.few, groups, reserved)
 
     def unit_fit(self) -> UnitFit | None:
         """Whether units are long enough, as of the last daily look; None before enough have closed."""

@@ -30,9 +30,9 @@ _FIRST_DRAWS = 1_000
 _DRAWS = 5_000
 _RESULT_MIN = 2.3
 """Smallest contrast, in its own spread, worth shuffling: one that small has p above .01 in one window alone."""
-_UNITS_INSIDE_MIN = 2
-_UNITS_BEFORE_MIN = 6
-_SPREAD = 0.25
+UNITS_INSIDE_MIN = 2
+UNITS_BEFORE_MIN = 6
+LEVEL_SPREAD = 0.25
 """Variance of a unit's own log level, which weights reckon with, so that long sessions do not drown the others. Any
 value is valid."""
 
@@ -50,7 +50,7 @@ def excess_chance(
     contrasts, scales = [], []
     for days in WINDOWS:
         inside = age_days <= days
-        if inside.sum() < _UNITS_INSIDE_MIN or (~inside).sum() < _UNITS_BEFORE_MIN:
+        if inside.sum() < UNITS_INSIDE_MIN or (~inside).sum() < UNITS_BEFORE_MIN:
             continue
         members = np.bincount(stratum, inside, len(size))
         variance = float((members * (1.0 - members / size) * spread).sum())
@@ -70,7 +70,7 @@ def _pull(errors: FloatArray, words: FloatArray, stratum: IntArray) -> FloatArra
     """What each unit pulls its windows up by: its weighted log rate, centred within its stratum."""
     rate = np.bincount(stratum, errors) / np.bincount(stratum, words)
     expected = rate[stratum] * words
-    weight = 1.0 / (1.0 / np.maximum(expected, 0.5) + _SPREAD)
+    weight = 1.0 / (1.0 / np.maximum(expected, 0.5) + LEVEL_SPREAD)
     logs = np.log((errors + 0.5) / words)
     centre = np.bincount(stratum, weight * logs) / np.bincount(stratum, weight)
     pull = weight * (logs - centre[stratum])

@@ -19,13 +19,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from msgspec.structs import replace
 
+from monitor.core.budget import DAY
 from monitor.core.cells import FloatArray, IntArray
+from monitor.core.drift import LOOK_PART, LearnSettings
 from monitor.core.estimators import t_quantile
 from monitor.core.evidence import RUIN, STAKES
+from monitor.core.permutation_scan import (
+    CHANCE_MIN,
+    LEVEL_SPREAD,
+    UNITS_BEFORE_MIN,
+    UNITS_INSIDE_MIN,
+    WINDOWS,
+)
 from monitor.core.records import Record
 from monitor.core.standing_gaps import radius
 
@@ -38,6 +49,11 @@ STEPS_BEFORE_MAX = 200
 PHI_MIN = 0.8
 """Single words that err by themselves vary by 1 less the WER. A fit below is the accident of a few heavy units, and
 would promise too little of more labels in each."""
+LOOK_DRAWS = 1_000
+"""Courses of daily looks: a chance of .8 is known to .013. The same ones for all plans, so that more labels never look
+worse by chance."""
+WINDOWS_LEVEL = 2.5
+"""Standard deviations at which windows are counted: rare enough to be a tail, and seen 120 times in 20,000 courses."""
 SHRINK_CLUSTERS = 30.0
 """As for the dispersion that incidents are named by: a variance from 30 clusters is itself off by a quarter."""
 TRAFFIC_TIMES_MAX = 64.0
@@ -138,7 +154,9 @@ class DriftCase(Record, frozen=True):
 
     wer, factor  expected WER, and what a change multiplies it by; rho: the baseline's tolerance
     spread       of units; sizes: (ATOMS,) words of units relative to their mean; words: of an utterance
-    money        expected false pages that the slice may spend in a day
+    money        expected false pages that the slice may spend in a day, on bets and daily looks
+    small_units  of which a slice is looked at daily; remembered: days of units that a look has, days_known: those that
+                 there are before the change
     """
 
     wer: float
@@ -148,6 +166,93 @@ class DriftCase(Record, frozen=True):
     sizes: tuple[float, ...]
     words: float
     money: float
+    small_units: int = 0
+    remembered: float = 28.0
+    days_known: float = 7.0
+
+
+def page_power(
+    case: DriftCase, units_a_day: float, labels_in_unit: float, days: float, days_before: float | None
+) -> float:
+    """Chance that the slice pages within `days` of a change: by its bet, or while it is small by the daily look.
+
+    A small slice has half of its money for either. The better one of both counts: what they find together is more.
+    days_before  for which it has bet; None: it never has the units for a baseline, and is only looked at
+    """
+    if days_before is None:
+        return look_power(case, units_a_day, labels_in_unit, days, LOOK_PART * case.money)
+    if units_a_day * min(case.days_known + days, case.remembered) > case.small_units:
+        return drift_power(case, units_a_day, labels_in_unit, days, days_before)
+    looks = look_power(case, units_a_day, labels_in_unit, days, LOOK_PART * case.money)
+    half = replace(case, money=(1.0 - LOOK_PART) * case.money)
+    return max(looks, drift_power(half, units_a_day, labels_in_unit, days, days_before))
+
+
+def look_power(case: DriftCase, units_a_day: float, labels_in_unit: float, days: float, money: float) -> float:
+    """Chance that one of the daily looks of these days finds the change; money for each day.
+
+    Drawn: sums of what each day's units pull windows up by, normal, in LOOK_DRAWS courses that are the same for all
+    plans. A look's p is that of a correlation, for as many windows as nested ones are worth (`_windows`).
+    """
+    if case.factor <= 1.0 or not money > 0.0:
+        return 0.0
+    wait = max(math.ceil(CHANCE_MIN / money), 1)  # days between looks that have the least money
+    # Beyond what is remembered there is nothing to compare with: the change is all that a look sees.
+    remembered = int(case.remembered)
+    before, last = max(round(min(case.days_known, remembered)), 1), min(int(days), remembered - 1)
+    expected = case.wer * case.words * labels_in_unit * np.array(case.sizes)
+    calm, changed = _errors(expected, case, 1.0), _errors(expected, case, case.factor)
+    courses = np.random.default_rng(1).standard_normal((LOOK_DRAWS, before + last))
+    found = np.zeros(LOOK_DRAWS, np.bool_)
+    for day in range(wait, last + 1, wait):
+        first = max(before + day - remembered, 0)
+        length = before + day - first
+        since = np.arange(first, before + day) >= before
+        (mean, variance), (mean_since, variance_since) = _pulls(expected, calm, changed, day / length, case.factor)
+        units = units_a_day * length
+        spread = np.sqrt(units_a_day * np.where(since, variance_since, variance))
+        sums = units_a_day * np.where(since, mean_since, mean) + spread * courses[:, first : before + day]
+        part = day / length
+        shuffled = part * variance_since + (1.0 - part) * variance + part * (1.0 - part) * (mean_since - mean) ** 2
+        # A contrast of so few shuffled units is a correlation: its tail ends earlier than the normal one.
+        degrees = max(int(units) - 2, 1)
+        least = t_quantile(1.0 - min(wait * money / _windows(length), 0.5), degrees)
+        reach = least * math.sqrt((degrees + 1) / (degrees + least**2))
+        for window in (int(days) for days in WINDOWS if days < length):
+            inside = window / length
+            if units * inside >= UNITS_INSIDE_MIN and units * (1.0 - inside) >= UNITS_BEFORE_MIN:
+                pull = sums[:, -window:].sum(axis=1) - inside * sums.sum(axis=1)
+                found |= pull > reach * math.sqrt(units * inside * (1.0 - inside) * shuffled)
+    return float(found.mean())
+
+
+@lru_cache(maxsize=64)
+def _windows(length: int) -> float:
+    """How many windows that have nothing in common the nested ones of so many days are worth, where p is small."""
+    courses = np.random.default_rng(2).standard_normal((20_000, length))
+    largest = np.full(len(courses), -math.inf)
+    for window in (int(days) for days in WINDOWS if days < length):
+        inside = window / length
+        pull = courses[:, -window:].sum(axis=1) - inside * courses.sum(axis=1)
+        largest = np.maximum(largest, pull / math.sqrt(length * inside * (1.0 - inside)))
+    return max(float((largest > WINDOWS_LEVEL).mean()) / NormalDist().cdf(-WINDOWS_LEVEL), 1.0)
+
+
+def _pulls(
+    expected: FloatArray, calm: FloatArray, changed: FloatArray, part: float, factor: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(mean, variance) of what units before and since pull windows up by (`permutation_scan`); part: of units since."""
+    usual = expected * (1.0 + part * (factor - 1.0))
+    weight = 1.0 / (1.0 / np.maximum(usual, 0.5) + LEVEL_SPREAD)
+    size = max(calm.shape[1], changed.shape[1])
+    before, since = (np.pad(chance, ((0, 0), (0, size - chance.shape[1]))) for chance in (calm, changed))
+    logs = np.log((np.arange(size)[None, :] + 0.5) / expected[:, None])
+    pull = weight[:, None] * (
+        logs - (weight[:, None] * logs * (part * since + (1.0 - part) * before)).sum() / weight.mean()
+    )
+    means = [float((pull * chance).sum()) for chance in (before, since)]
+    squares = [float((pull**2 * chance).sum()) for chance in (before, since)]
+    return (means[0], squares[0] - means[0] ** 2), (means[1], squares[1] - means[1] ** 2)
 
 
 def drift_power(case: DriftCase, units_a_day: float, labels_in_unit: float, days: float, days_before: float) -> float:
@@ -226,6 +331,12 @@ def _shared(place: FloatArray, mass: FloatArray, rows: int, row: IntArray | int 
     first = np.bincount(row * columns + whole, mass * (1.0 - part), rows * columns)
     second = np.bincount(row * columns + np.minimum(whole + 1, columns - 1), mass * part, rows * columns)
     return np.asarray((first + second).reshape(rows, columns))
+
+
+def learning_days(units_a_day: float, settings: LearnSettings) -> float:
+    """How long a slice learns: until it has the units, within the two bounds."""
+    wanted = settings.learn_units / units_a_day if units_a_day else math.inf
+    return min(max(wanted, settings.learn_seconds / DAY), settings.learn_seconds_max / DAY)
 
 
 def learned_rho(case: DriftCase, units: float, labels_in_unit: float, tolerance: float) -> float:

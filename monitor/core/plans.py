@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from monitor.core.budget import SHARES, Ledger
+from monitor.core.budget import Ledger
 from monitor.core.cells import FloatArray, IntArray
 from monitor.core.closed_units import CellRow, TrafficRow
 from monitor.core.decide_settings import DecideSettings
@@ -30,15 +30,17 @@ from monitor.core.planning import (
     GapCase,
     Spread,
     Supply,
-    drift_power,
     gap_power,
     inflation,
     labels_for,
     learned_rho,
+    learning_days,
+    page_power,
     size_of_clusters,
     spread_of,
 )
 from monitor.core.records import OTHER, UNKNOWN, Labels, Record, Slice
+from monitor.core.small_slices import UNITS_MAX
 from monitor.core.standing_gaps import margin_of
 from monitor.core.standings import Gap
 from monitor.core.units import person_of
@@ -139,6 +141,7 @@ class Remembered(NamedTuple):
 
     epoch      (n,) of the rows: 0, or the incident that explains it
     few        calls: slices do not bet
+    groups     that bet on their gap; reserved: part of the budget that other detectors are paid
     """
 
     rows: Sequence[CellRow]
@@ -149,6 +152,8 @@ class Remembered(NamedTuple):
     ledger: Ledger
     settings: DecideSettings
     few: bool
+    groups: int = 0
+    reserved: float = 0.0
 
     @property
     def newest_at(self) -> float:
@@ -290,12 +295,13 @@ class _Subject:
                 base, answer=Answer.TOO_SMALL, note=f"a rise of less than {learn.tolerance:.0%} of its WER never pages"
             )
         supply = self._sessions()
-        learn_days = learn.learn_seconds / DAY
 
         def power(labels_a_day: float, days: float, rho: float | None = None) -> float:
             units, each = supply.touched(labels_a_day)
-            rho = learned_rho(case, units * learn_days, each, learn.tolerance) if rho is None else rho
-            return drift_power(replace(case, rho=rho), units, each, days, learn_days)
+            learned = units * learning_days(units, learn)
+            rho = learned_rho(case, learned, each, learn.tolerance) if rho is None else rho
+            bets = learned >= learn.learn_units_min
+            return page_power(replace(case, rho=rho), units, each, days, learn.learn_seconds / DAY if bets else None)
 
         baseline = None if self._watch is None else self._watch.baseline
         fixed = None if baseline is None else baseline.rho
@@ -401,10 +407,8 @@ class _Subject:
 
     def _drift_case(self, found: _Clusters, spread: Spread, wanted: Wanted) -> DriftCase:
         wer = expected_wer(self._rows, self._watch, self._known.watches)
-        betting = self._known.watches.betting()
-        depth = len(self._slice)
-        rivals = betting[depth] + (self._watch is None or self._watch.baseline is None)
-        ledger = self._known.ledger
+        known, depth = self._known, len(self._slice)
+        sharing = max(known.watches.sharing(depth), 1)
         sizes = np.quantile(found.words, (np.arange(ATOMS) + 0.5) / ATOMS)
         return DriftCase(
             wer=wer,
@@ -413,7 +417,10 @@ class _Subject:
             spread=spread,
             sizes=tuple((sizes / sizes.mean()).tolist()),
             words=self._words / self._labelled,
-            money=ledger.pages / ledger.days * SHARES[depth] / max(rivals, 1),
+            money=DAY * known.ledger.rate(depth, sharing, known.groups, known.reserved),
+            small_units=UNITS_MAX,
+            remembered=known.settings.horizon_seconds / DAY,
+            days_known=self._days_known,
         )
 
     def _sessions(self) -> Supply:

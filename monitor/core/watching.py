@@ -87,6 +87,15 @@ class Watches:
             counts[watch.depth] += watch.baseline is not None or watch.looks
         return counts[0], counts[1], counts[2]
 
+    def sharing(self, depth: int) -> int:
+        """Slices of a depth that draw money, or have the units to do so as soon as they have learned long enough."""
+        least = self._settings.learn_units_min
+        return sum(
+            watch.baseline is not None or watch.looks or watch.units >= least
+            for watch in self._watches.values()
+            if watch.depth == depth
+        )
+
     # ------------------------------------------------------------------------------------------------------- a look
     def end_lost_claims(self, ledger: Ledger) -> list[Slice]:
         """Watch no claim any longer that is gone from its file: it drew money for units that can never come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from monitor.core.planning import (
     DriftCase,
@@ -15,6 +16,7 @@ from monitor.core.planning import (
     inflation,
     labels_for,
     learned_rho,
+    page_power,
     size_of_clusters,
     spread_of,
 )
@@ -41,6 +43,15 @@ def test_more_units_more_days_and_larger_changes_are_seen_more_surely() -> None:
     by_days = [drift_power(SLICE, 10, 1.0, days, 5.0) for days in (1, 4, 14, 40)]
     assert by_units == sorted(by_units) and by_units[-1] > 0.95
     assert by_days == sorted(by_days) and by_days[0] < 0.3
+
+
+def test_a_small_slice_is_seen_by_its_daily_look_however_long_a_plan_lasts() -> None:
+    """Without units for a baseline there is only the look; after four weeks it has nothing left to compare with."""
+    small = replace(SLICE, factor=3.0, small_units=120, days_known=14.0)
+    by_days = [page_power(small, 1.0, 3.0, days, None) for days in (1.0, 7.0, 14.0, 28.0, 900.0)]
+    assert by_days == sorted(by_days) and by_days[0] < 0.1 and by_days[2] > 0.3
+    assert page_power(replace(small, small_units=0), 1.0, 3.0, 14.0, 5.0) == drift_power(small, 1.0, 3.0, 14.0, 5.0)
+    assert page_power(small, 20.0, 1.0, 14.0, 5.0) == drift_power(small, 20.0, 1.0, 14.0, 5.0)
 
 
 def test_sessions_are_worth_more_than_utterances_of_one_session() -> None:

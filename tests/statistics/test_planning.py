@@ -11,11 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from monitor.core.budget import Ledger
+from monitor.core.budget import SHARES, Ledger
 from monitor.core.cells import Cells, IntArray
-from monitor.core.drift import Alarm, Baseline, StratumSums, Watch
-from monitor.core.planning import ATOMS, DriftCase, GapCase, Spread, drift_power, gap_power, spread_of
+from monitor.core.drift import Alarm, Baseline, LearnSettings, StratumSums, Watch
+from monitor.core.permutation_scan import CHANCE_MIN, excess_chance
+from monitor.core.planning import (
+    ATOMS,
+    DriftCase,
+    GapCase,
+    Spread,
+    drift_power,
+    gap_power,
+    labels_for,
+    learned_rho,
+    learning_days,
+    page_power,
+    spread_of,
+)
+from monitor.core.small_slices import UNITS_MAX
 from monitor.core.standing_gaps import GapSettings, gaps, margin_of
 from tests.builders import cells_of
 
@@ -123,6 +138,108 @@ def test_the_spread_of_sessions_is_learned(world: World) -> None:
     assert found.relative(usual) == pytest.approx(world.spread.relative(usual), rel=0.12)
     if world.labels > 1:
         assert found.relative(2 * usual) == pytest.approx(world.spread.relative(2 * usual), rel=0.35)
+
+
+# ------------------------------------------------------------------------------------------------------ small slices
+ONE_OF_EIGHT = 0.5 / 8 / 90
+"""Money a day of one of eight one-way slices."""
+SMALL = [
+    (World(0.12, 0.25, 0.1, 5), 2.0, 3.0, 7.0, ONE_OF_EIGHT),
+    (World(0.12, 0.25, 0.1, 5), 2.0, 6.0, 7.0, ONE_OF_EIGHT),
+    (World(0.12, 0.5, 0.5, 1), 3.0, 4.0, 14.0, ONE_OF_EIGHT),
+    (World(0.2, 0.25, 0.25, 3), 3.0, 1.0, 14.0, 0.3 / 20 / 90),
+    (World(0.2, 0.25, 0.25, 3), 2.0, 3.0, 14.0, 0.3 / 20 / 90),
+]
+
+
+def planned(world: World, factor: float, a_day: float, days: float, money: float) -> float:
+    """Chance of a page of a slice that has learned and bet for five days when it changes, as `plans` asks for it."""
+    learning = learning_days(a_day, LearnSettings())
+    case = replace(
+        case_of(world, factor, 1.0, world.spread), money=money, small_units=UNITS_MAX, days_known=learning + 5.0
+    )
+    case = replace(case, rho=learned_rho(case, a_day * learning, world.labels, LearnSettings().tolerance))
+    bets = a_day * learning >= LearnSettings().learn_units_min
+    return page_power(case, a_day, world.labels, days, 5.0 if bets else None)
+
+
+def found(world: World, factor: float, a_day: float, days: float, money: float, seed: int) -> bool:
+    """Whether the slice's own bet or daily look pages within the days after the change: it learns by its own rules."""
+    random, settings = np.random.default_rng(seed), LearnSettings()
+    change = learning_days(a_day, settings) + 5.0
+    number = round(a_day * (change + days))
+    at = np.sort(random.random(number)) * (change + days)
+    calm, changed = world.units(random, number), world.units(random, number, factor)
+    errors, words = (np.where(at >= change, changed[part], calm[part]) for part in (0, 1))
+    units = [(StratumSums("", int(e), int(w)),) for e, w in zip(errors, words, strict=True)]
+    ledger = Ledger(pages=money * 90 / SHARES[0], days=90.0)
+    ledger.since = ledger.until = ledger.started = 0.0
+    watch, closed = Watch(slice=(), learning_since=0.0), 0
+    for day in range(1, math.ceil(change + days) + 1):
+        ledger.advance(day * DAY, (1, 0, 0))
+        while closed < number and at[closed] <= day:
+            watch.units += 1
+            if watch.baseline is not None:
+                alarm = watch.bet(units[closed], at[closed] * DAY, ledger)
+                if alarm is not None and alarm[0] is Alarm.WORSE and at[closed] >= change:
+                    return True
+            closed += 1
+        if watch.may_close(day * DAY, settings):
+            watch.close(day * DAY, units[:closed], ledger, settings)
+        rows = np.flatnonzero(at[:closed] > day - 28)
+        if len(rows) > UNITS_MAX:
+            watch.look_no_more(ledger)
+        elif watch.units >= settings.learn_units_min and day >= 5:
+            chance = watch.look_money(ledger, CHANCE_MIN)
+            if day > change and chance:
+                unit = errors[rows].astype(float), words[rows].astype(float), np.zeros(len(rows), np.int64)
+                if excess_chance(*unit, day - at[rows], chance, 1_000 * seed + day) <= chance:
+                    return True
+    return False
+
+
+def share_found(world: World, factor: float, a_day: float, days: float, money: float, seeds: range) -> float:
+    return float(np.mean([found(world, factor, a_day, days, money, seed) for seed in seeds]))
+
+
+@pytest.mark.parametrize("case", SMALL[2:3])
+def test_a_small_slice_is_found_at_least_as_likely_as_planned(case: tuple[World, float, float, float, float]) -> None:
+    """Half of its money bets and half looks: a plan that knows of one of both sends people to correct for nothing."""
+    predicted = planned(*case)
+    error = 3.0 * math.sqrt(predicted * (1 - predicted) / 20)
+    assert -error <= share_found(*case, range(1_000, 1_020)) - predicted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SMALL)
+def test_a_small_slice_is_found_about_as_likely_as_planned(case: tuple[World, float, float, float, float]) -> None:
+    """Over 200 streams, 3 standard errors of which are at most .11. What both find together is not planned."""
+    predicted = planned(*case)
+    simulated = share_found(*case, range(1_000, 1_200))
+    print(f"{case}: planned {predicted:.2f}, found {simulated:.3f}")
+    error = 3.0 * math.sqrt(max(predicted * (1 - predicted), 0.02) / 200)
+    assert -error <= simulated - predicted <= 0.25 + error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "factor", "days", "money"),
+    [
+        (SMALL[0][0], 3.0, 7.0, ONE_OF_EIGHT),
+        (SMALL[0][0], 2.0, 14.0, ONE_OF_EIGHT),
+        (SMALL[3][0], 2.0, 14.0, 0.3 / 20 / 90),
+        (ORDINARY, 1.5, 14.0, 0.2 / 90),
+    ],
+)
+def test_eighty_percent_come_out_as_eighty_or_more(world: World, factor: float, days: float, money: float) -> None:
+    """Whoever corrects as much as the plan says must see the change that often; not twice as many labels either."""
+    a_day = labels_for(lambda units: planned(world, factor, units, days, money), 0.8, 4.0)
+    assert a_day is not None
+    simulated = share_found(world, factor, a_day, days, money, range(2_000, 2_200))
+    print(f"{world} x{factor} in {days:g} days: {a_day:.2f} units a day, found {simulated:.3f}")
+    # 3 standard errors of .8 in 200 streams are .085.
+    assert simulated >= 0.8 - 0.085
+    assert share_found(world, factor, a_day / 2, days, money, range(2_000, 2_200)) < 0.8 + 0.085
 
 
 # -------------------------------------------------------------------------------------------------------------- gaps
