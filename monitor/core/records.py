@@ -482,7 +482,7 @@ class Account(Record, frozen=True):
 class BlockRatio(Record, frozen=True):
     """Variance of the sums of blocks of units over that of units: 1 if units are independent.
 
-    block   `speaker_day`, `speaker` (all their units) or `day` (everybody's of one stratum)
+    block   `speaker_day`, `speaker` (all their units), `hour` or `day` (everybody's of one stratum)
     blocks  how many there are of two units or more
     """
 
@@ -497,7 +497,7 @@ class UnitFit(Record, frozen=True):
 
     inflation  variance of units over that of as many independent words
     at         event time of the look; ratios: of blocks that there are enough of
-    longer     the unit to take instead, `speaker_day` or `day`; None: nothing speaks against the present one
+    longer     the unit to take instead, `speaker_day`, `hour` (a conversation) or `day`; None: nothing speaks against the present one
     """
 
     customer: str
