@@ -23,6 +23,9 @@ __all__ = ["Health", "ServeFailed", "StatusServer", "routes"]
 Health: TypeAlias = tuple[bool, Mapping[str, object]]
 """Whether all is well, and what is known about it."""
 
+LANES = {"/healthz": "", "/readyz": "", "/metrics": "scrapes"}
+"""Probes and scrapes do not wait behind pages: a flood of those must neither restart the agent nor blind it."""
+
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
@@ -58,7 +61,7 @@ class StatusServer:
     ) -> None:
         writer = exposition or Exposition(registry=process_registry(), start=get_snapshot())
         paths = routes(get_snapshot, get_health, get_readiness or get_health, writer, clock, configuration)
-        self._server = Server(paths, host, port, access=access, on_fault=on_fault)
+        self._server = Server(paths, host, port, lanes=LANES, access=access, on_fault=on_fault)
         self._server.start()
 
     @property

@@ -8,6 +8,7 @@ for half a minute at most; over a cap, the oldest connection makes room.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import time
@@ -37,6 +38,13 @@ UNREAD_MAX = 16
 
 LIFE_SECONDS = 30.0
 """A connection's life: thrice Prometheus' own scrape timeout. Its second half is for an answer over a slow line."""
+
+SHARE_MAX = 0.2
+"""Of one core's time, that working out the answers of one lane may take in the long run. What we watch, and our own
+work, go on beside whoever asks without end; there are still some ten pages a second for everybody."""
+
+BURST_SECONDS = 1.0
+"""Of work that may be done at once: some thirty pages, for somebody who looks around."""
 
 HEADER_SECONDS = 10.0
 """Until a request has arrived, handshake included."""
@@ -85,6 +93,8 @@ _NOTHING_ALLOWED = ("Content-Security-Policy", "default-src 'none'; frame-ancest
 class Server:
     """Serves routes from daemon threads until closed.
 
+    lanes      by path: answers of one lane are worked out one after the other, within their share of time; paths
+               that are not named are in one of their own, and those of lane "" are answered at once
     access     who may ask, and over what
     on_fault   told of an exception of a route, which is answered with 500
 
@@ -97,9 +107,11 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 9464,
         *,
+        lanes: Mapping[str, str] | None = None,
         access: Access | None = None,
         on_fault: OnFault = lambda fault: None,
     ) -> None:
+        self._lane_of = lanes or {}
         self._access = access or Access()
         self._routes = routes
         self._on_fault = on_fault
@@ -155,14 +167,16 @@ class Server:
         server.cut_all()
 
     async def _answer(self, request: HTTPServerRequest, server: _BoundedServer) -> None:
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._respond, request)
-        await asyncio.wait([work])
-        fault = work.exception()
-        if fault is not None:
-            self._on_fault(fault)
-        response = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "our fault\n") if fault is not None else work.result()
         connection = request.connection
         assert isinstance(connection, HTTP1Connection)
+        name = self._lane_of.get(request.path, "others")
+        lane = server.lanes.setdefault(name, _Lane()) if name else None
+        async with lane or contextlib.nullcontext():
+            if connection.stream.closed():
+                return  # gone, or cut, while it waited
+            response, seconds = await self._worked_out(request)
+            if lane is not None:
+                lane.spend(seconds)
         if connection.stream.closed():
             return
         server.answers(connection.stream)
@@ -173,7 +187,22 @@ class Server:
         await asyncio.wait([written])
         written.exception()  # the client went away: nobody's error
 
+    async def _worked_out(self, request: HTTPServerRequest) -> tuple[Response, float]:
+        """The answer, and the seconds of processor that it took."""
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._timed, request)
+        await asyncio.wait([work])
+        fault = work.exception()
+        if fault is None:
+            return work.result()
+        self._on_fault(fault)
+        return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "our fault\n"), 0.0
+
     # ----------------------------------------------------------------------------------------- in the answers' threads
+    def _timed(self, request: HTTPServerRequest) -> tuple[Response, float]:
+        began = time.thread_time()  # waiting for the interpreter is nobody's loss
+        response = self._respond(request)
+        return response, time.thread_time() - began
+
     def _respond(self, request: HTTPServerRequest) -> Response:
         method, path, query = request.method or "", request.path, request.query
         if method not in ("GET", "HEAD"):
@@ -231,11 +260,38 @@ def _headers(response: Response) -> HTTPHeaders:
     return headers
 
 
+class _Lane:
+    """Lets one in after the other, and nobody while more time was spent than the lane's share."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._left, self._at = BURST_SECONDS, asyncio.get_running_loop().time()
+
+    async def __aenter__(self) -> None:
+        await self._turn.acquire()
+        now = asyncio.get_running_loop().time()
+        self._left = min(BURST_SECONDS, self._left + SHARE_MAX * (now - self._at))
+        self._at = now
+        if self._left < 0.0:
+            try:
+                await asyncio.sleep(-self._left / SHARE_MAX)
+            except asyncio.CancelledError:
+                self._turn.release()
+                raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.release()
+
+    def spend(self, seconds: float) -> None:
+        self._left -= seconds
+
+
 class _BoundedServer(HTTPServer):
     """tornado's server with a cap on connections; it bounds headers, bodies and their time by itself."""
 
     def initialize(self, take: Callable[[HTTPServerRequest], None], access: Access) -> None:  # type: ignore[override]
         """tornado's way to be constructed."""
+        self.lanes: dict[str, _Lane] = {}
         self._waiting: dict[IOStream, asyncio.TimerHandle] = {}
         """Connections without an answer, the oldest first, with the ends of their lives."""
         self._answered: dict[IOStream, asyncio.TimerHandle] = {}

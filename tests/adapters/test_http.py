@@ -10,13 +10,16 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 
+from monitor.adapters import web_server
 from monitor.adapters.exposition import Exposition
-from monitor.adapters.http import ServeFailed, StatusServer
-from monitor.adapters.web_server import ANSWERS_AT_ONCE, UNREAD_MAX, WAITING_MAX
+from monitor.adapters.http import LANES, ServeFailed, StatusServer
+from monitor.adapters.web_server import ANSWERS_AT_ONCE, UNREAD_MAX, WAITING_MAX, Query, Response, Server
 from tests.adapters.views import snapshot
 
 
@@ -109,6 +112,56 @@ def test_readers_that_never_read_are_cut(server: StatusServer) -> None:
     assert ask(server, "/healthz")[0].status == 503
     for connection in unread:
         connection.close()
+
+
+def test_a_flood_of_pages_holds_up_neither_probe_nor_scrape() -> None:
+    """Somebody's script that opens pages without end must not get the agent restarted, nor blind Prometheus."""
+    go_on = threading.Event()
+
+    def slow(_: Query) -> Response:
+        go_on.wait(60)
+        return Response(HTTPStatus.OK, "text/plain", b"slow")
+
+    def quick(_: Query) -> Response:
+        return Response(HTTPStatus.OK, "text/plain", b"quick")
+
+    with contextlib.closing(Server({"/": slow, "/metrics": quick, "/healthz": quick}, port=0, lanes=LANES)) as running:
+        running.start()
+        flood = [socket.create_connection(("127.0.0.1", running.port), timeout=60) for _ in range(50)]
+        for connection in flood:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asked(running.port, "/metrics") == asked(running.port, "/healthz") == b"quick"
+        go_on.set()
+        assert flood[0].recv(100).startswith(b"HTTP/1.1 200")
+        for connection in flood:
+            connection.close()
+
+
+def asked(port: int, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().read()
+
+
+def test_pages_take_no_more_than_their_share_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent runs in the pod of what it watches: whoever asks without end slows down himself."""
+    monkeypatch.setattr(web_server, "BURST_SECONDS", 0.05)
+    monkeypatch.setattr(web_server, "SHARE_MAX", 0.25)
+
+    def busy(_: Query) -> Response:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        return Response(HTTPStatus.OK, "text/plain", b"done")
+
+    with contextlib.closing(Server({"/": busy}, port=0)) as running:
+        running.start()
+        began = time.monotonic()
+        for _ in range(5):
+            assert asked(running.port, "/") == b"done"
+        # Before the last, 4 x 0.05 s were spent, of which 0.05 were there; the rest has to be earned at 0.25.
+        assert time.monotonic() - began >= (4 * 0.05 - 0.05) / 0.25
 
 
 def test_a_fault_of_ours_is_a_500_that_is_told() -> None:

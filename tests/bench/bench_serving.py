@@ -14,6 +14,8 @@ import resource
 import socket
 import ssl
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -31,6 +33,7 @@ from tests.kafka.certificates import Certificates, make_certificates
 
 HALF_OPEN = 1_000
 ASKED = 20
+SECONDS = 4.0
 ONE = slice_url("northwind-health", "accent=accent-0001&deployment=contact-centre")
 
 
@@ -84,6 +87,43 @@ def first_byte(path: str) -> tuple[float, int]:
         return statistics.median(first for first, _ in asked), asked[0][1]
 
 
+FLOOD = """
+import http.client, sys, threading
+def ask():
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+            connection.request("GET", sys.argv[2])
+            connection.getresponse().read()
+            connection.close()
+        except OSError:
+            pass
+for _ in range(8):
+    threading.Thread(target=ask, daemon=True).start()
+sys.stdin.read()
+"""
+"""Eight that ask without end, in a process of their own."""
+
+
+def speed_beside_flood(path: str) -> float:
+    """How fast this process's own work goes on beside a flood of requests, against how fast it goes alone."""
+    with served(None) as server:
+        alone = counted(SECONDS)
+        flood = subprocess.Popen([sys.executable, "-c", FLOOD, str(server.port), path], stdin=subprocess.PIPE)
+        time.sleep(SECONDS)  # what may be done at once is done
+        beside = counted(SECONDS)
+        flood.communicate(b"")
+        return beside / alone
+
+
+def counted(seconds: float) -> int:
+    count, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        for _ in range(1_000):
+            count += 1
+    return count
+
+
 def report() -> Iterator[tuple[str, float, int]]:
     with tempfile.TemporaryDirectory() as folder:
         made = make_certificates(Path(folder))
@@ -97,6 +137,9 @@ def report() -> Iterator[tuple[str, float, int]]:
         median, size = first_byte(path)
         print(f"{path} with 500 slices: first byte after {1e3 * median:.1f} ms (median of {ASKED}), {size} bytes sent")
         yield path, median, size
+    for path in ("/slices", "/metrics"):
+        share = speed_beside_flood(path)
+        print(f"work beside a flood of {path}: {share:.2f} of its speed alone")
 
 
 @pytest.mark.bench
