@@ -497,7 +497,7 @@ class UnitFit(Record, frozen=True):
 
     inflation  variance of units over that of as many independent words
     at         event time of the look; ratios: of blocks that there are enough of
-    longer     the unit to take instead, `speaker_day`, `hour` (a conversation) or `day`; None: nothing speaks against the present one
+    longer     the unit to take instead: `speaker_day`, `hour` (a conversation) or `day`; None: the present one will do
     """
 
     customer: str

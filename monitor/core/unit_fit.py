@@ -57,7 +57,7 @@ def unit_fit(
     spoken = _numbers(speakers)
     day = dense(np.floor(cells.ended_at / DAY).astype(np.int64))
     unit = dense(cells.unit * (int(stratum.max()) + 1) + stratum)
-    errors, wanted = np.bincount(unit, cells.errors), np.bincount(unit, expectation)
+    errors, wanted = (np.bincount(unit, column).astype(np.float64) for column in (cells.errors, expectation))
     first = np.unique(unit, return_index=True)[1]
     spoken, day, stratum = spoken[first], day[first], stratum[first]
     hour = dense(np.floor(cells.ended_at[first] / HOUR).astype(np.int64))
