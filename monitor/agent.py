@@ -121,7 +121,11 @@ class Agent:
         documents = self._restore()
         self._mailbox = None if sender is None else Mailbox(store, sender, documents)
         self._delivery = Delivery(store, folder, lengths_of(documents[FILES_TABLE]), streams, self._mailbox)
-        self._delivery.deliver()
+        try:
+            self._delivery.deliver()
+        except BaseException:
+            self._delivery.close()
+            raise
         for name, lost in self._delivery.lost_bytes.items():
             log.error("file_cut", file=name, bytes=lost)
         self._source.seek(store.offsets())
@@ -197,7 +201,7 @@ class Agent:
             self._store.add_outbox("reviews", encode_review(review))
         for transition in effects.transitions:
             self._store.add_outbox("incidents", encode_transition(transition))
-        if self._mailbox is not None:
+        if self._mailbox is not None and effects.transitions:
             self._mailbox.note(effects.transitions, quiet=not self._past_floor())
         self._tell(effects)
 

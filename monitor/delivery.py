@@ -37,8 +37,13 @@ class Delivery:
         """Raises StorageFailed, like `deliver`: results on a full disk are waited for as the state is."""
         self._store = store
         self._mailbox = mailbox
-        with _storage_errors(folder):
-            self._folder = OutputFolder(folder, lengths, streams=streams)
+        try:
+            with _storage_errors(folder):
+                self._folder = OutputFolder(folder, lengths, streams=streams)
+        except BaseException:
+            if mailbox is not None:
+                mailbox.close()  # its receivers must not be told by two
+            raise
         self._path = folder
         self.lost_bytes = self._folder.lost_bytes()
         """Files that someone cut behind our back, and by how much."""

@@ -232,7 +232,8 @@ class Outlet:
         again = {notice.key: notice for notice, _ in self._resolved.values()}
         for source in self._open:
             again.update((notice.key, notice) for notice in source.open_notices())
-        return [n for key, n in again.items() if key not in waiting and n.told.level in self.to.levels]
+        due = (n for key, n in again.items() if key not in waiting and n.told.level in self.to.levels)
+        return [replace(notice, level_before=None) for notice in due]  # the end of a former level was told
 
     # --------------------------------------------------------------------------------------------------------- sending
     def _send(self, batch: list[Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -36,7 +37,7 @@ class Post(NamedTuple):
 class Receiver:
     """An HTTP server on a free loopback port. `mode`: ok, hang, drip, reset, redirect, huge, or a status."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.mode = "ok"
         self.posts: list[Post] = []
         self.retry_after = "1"
@@ -58,8 +59,11 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            # Hands are shaken by the thread of the request: a client that refuses us must not stop the server.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"http://{self.address}"
+        self.url = f"{'http' if tls is None else 'https'}://{self.address}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -102,8 +106,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    receiver = Receiver(tls)
     try:
         yield receiver
     finally:

@@ -52,7 +52,7 @@ class Alertmanager:
             if notice.level_before is not None and notice.level_before != level:
                 # Another label is another alert: the former one is over.
                 alerts.append(alert(notice, self._links, level=notice.level_before, now=now, ends_at=now))
-            ends_at = now if notice.resolved else expires_at
+            ends_at = min(now, notice.queued_at) if notice.resolved else expires_at
             alerts.append(alert(notice, self._links, level=level, now=now, ends_at=ends_at))
         return Request(self._url, json.dumps(alerts).encode(), self._login(), self._tls)
 
