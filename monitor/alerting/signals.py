@@ -30,6 +30,7 @@ def _blind() -> Alert:
     traffic = f"sum by (customer) (increase(wervane_slice_traffic_utterances_total{{{_ALL}}}[1d]))"
     scored = f"sum by (customer) (increase(wervane_slice_utterances_total{{{_ALL}}}[4d]))"
     before = f"sum by (customer) (wervane_slice_traffic_utterances_total{{{_ALL}}} offset 4d)"
+    newest = f"sum by (customer) (changes(wervane_slice_last_reference_timestamp_seconds{{{_ALL}}}[4d]))"
     utterances = 'sum(increase(wervane_slice_traffic_utterances_total{customer=%q,dimension="all"}[1d]))'
     last = f"max(wervane_slice_last_reference_timestamp_seconds{selecting(('customer',), _ALL)})"
     return Alert(
@@ -37,10 +38,12 @@ def _blind() -> Alert:
         severity=Level.PAGE,
         labels=("customer",),
         # The decider's word; or, with the decider down, 4 days without a score while traffic flows (a long weekend
-        # has 3) and flowed before: an agent that just began has had no time for corrections.
+        # has 3) and flowed before: an agent that just began has had no time for corrections. Scores are shown in
+        # batches of sessions (privacy.release_min): where there are few, a newer reference says that they come.
         expression=(
             f"{opened(name, ('customer',))}\n"
-            f"or (\n  {traffic} >= {BLIND_UTTERANCES}\n  and {scored} == 0\n  and {before} > 0\n)"
+            f"or (\n  {traffic} >= {BLIND_UTTERANCES}\n  and {scored} == 0\n  and {before} > 0\n"
+            f"  unless {newest} > 0\n)"
         ),
         hold=HOLD,
         keep=KEEP,

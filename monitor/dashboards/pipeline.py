@@ -199,6 +199,16 @@ def _pairing() -> list[Json]:
             min=0,
         ),
         timeseries(
+            "Newest scored reference",
+            "How old the newest reference of each customer is that was scored. It grows while corrections stay away.",
+            "s",
+            target(
+                f"time() - {promql.gauge('slice_last_reference_timestamp_seconds', everything, ('customer',))}",
+                "{{customer}}",
+            ),
+            width=8,
+        ),
+        timeseries(
             "Transcripts, by fate",
             "held: followed until its reference comes; sampled_out: not followed; duplicate, replaced, conflict: sent "
             "again.",

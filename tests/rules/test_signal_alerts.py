@@ -100,6 +100,13 @@ HOURS = [
     ),
     Case(
         alert="WervaneBlind",
+        why="so few labels that scores, which are shown in batches of sessions, stand still for days",
+        interval="1h",
+        series={TRAFFIC: "0+10x300", SCORED: "0x300", LAST: "1773000000+3600x300"},
+        at=[At(moment="125h"), At(moment="250h")],
+    ),
+    Case(
+        alert="WervaneBlind",
         why="an agent that began two days ago, and one without traffic",
         interval="1h",
         series={
