@@ -181,6 +181,22 @@ def test_an_archive_needs_neither_broker_nor_pager(stand: Stand, tmp_path: Path)
 
 
 # ------------------------------------------------------------------------------------------------------- results
+@pytest.mark.parametrize(("serve", "said"), [
+    ("{host: 0.0.0.0}", "any host can read metrics and page"),
+    ("{host: 0.0.0.0, auth: {username: scrape, password_file: p}}", "sees the password"),
+    ("{host: 127.0.0.1}", ""),
+])  # fmt: skip
+def test_check_config_notes_who_may_read_the_page(
+    serve: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever opens the page to a network should mean it; it is no error, as a mesh or a policy may guard it."""
+    path = tmp_path / "wervane.yaml"
+    path.write_text(f"serve: {serve}")
+    assert execute(["check-config", str(path)]) == 0
+    noted = capsys.readouterr().err
+    assert said in noted and bool(said) is bool(noted)
+
+
 def test_check_config_says_ok_or_lists_problems_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For pipelines that check configurations before they are rolled out."""
     path = tmp_path / "wervane.yaml"

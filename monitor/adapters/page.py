@@ -110,8 +110,10 @@ def customer_sections(view: View, *, rows_max: int = ROWS_MAX) -> tuple[Customer
     return tuple(section_of(view, name, f"c{index}", rows_max) for index, name in enumerate(customers(view)))
 
 
-def section_of(view: View, name: str, anchor: str, rows_max: int, first: int = 0) -> Customer:
-    """One customer; of its slices in the order of concern, `rows_max` from the `first` on."""
+def section_of(
+    view: View, name: str, anchor: str, rows_max: int, first: int = 0, waiting_max: int = WAITING_MAX
+) -> Customer:
+    """One customer; of its slices in the order of concern, `rows_max` from the `first` on; so many that wait."""
     rows = [row for row in view.slices if row.customer == name]
     own = tuple(story for story in stories(view.incidents) if story.latest.customer == name)
     everything = next((row for row in rows if row.slice == ALL_TRAFFIC), None)
@@ -147,8 +149,8 @@ def section_of(view: View, name: str, anchor: str, rows_max: int, first: int = 0
         scale=scale,
         unlabelled=tuple(unlabelled(view, name)),
         corrected=tuple(_corrected(view, rows)),
-        waiting=tuple(without[:WAITING_MAX]),
-        waiting_left_out=max(0, len(without) - WAITING_MAX),
+        waiting=tuple(without[:waiting_max]),
+        waiting_left_out=max(0, len(without) - waiting_max),
         account=account,
         unit_advice=None if fit is None else unit_advice(fit),
         spenders=() if account is None else top_spenders(account),

@@ -17,7 +17,7 @@ from monitor import __version__
 from monitor.adapters import plots
 from monitor.adapters.configuration import ShownSection
 from monitor.adapters.detail import STATE_WORDS, incident_detail, incident_timeline, incident_title, slice_detail
-from monitor.adapters.page import Customer, headline, kafka_rows, policy, section_of, top_spenders
+from monitor.adapters.page import WAITING_MAX, Customer, headline, kafka_rows, policy, section_of, top_spenders
 from monitor.adapters.presentation import (
     counted,
     customers,
@@ -36,7 +36,8 @@ CUSTOMERS_MAX = 12
 """Customers on one page, those with open incidents first; the rest are links. Each is a screenful or two."""
 
 NOW_ROWS = 12
-"""Slices of each customer on the first page: those that somebody should look at; a link leads to all of them."""
+"""Slices on the first page, of all customers together, but three of each: what somebody should look at; a link leads to
+all of them."""
 
 FIGURES_MAX = 3
 """Plots on the first page, of the latest pages: more would push the slices out of sight."""
@@ -46,6 +47,9 @@ PAGE_ROWS = 50
 
 RESOLVED_MAX = 60
 """Resolved incidents listed: the latest; all that are kept are in `/api/v1/incidents`."""
+
+WAITING_ROWS = 48
+"""Rows of missing corrections on one page, of all customers together; 2 kB each."""
 
 SPENDERS_MAX = 60
 """Rows of the budget's page for each customer; `wervane budget` has all."""
@@ -95,7 +99,7 @@ class StatusPages:
     def now(self, view: View, query: Mapping[str, str]) -> Document:
         """The first page: what is wrong, what is not known, what is fine."""
         told = _of_customers(view, query)
-        sections = told.sections(view, NOW_ROWS)
+        sections = told.sections(view, told.rows_each(NOW_ROWS))
         return self._page(
             "now.html.j2",
             view,
@@ -116,16 +120,16 @@ class StatusPages:
     def slices(self, view: View, query: Mapping[str, str]) -> Document:
         """All slices of each customer, so many a page."""
         told = _of_customers(view, query)
-        first = _whole(query.get("from", "0"))
+        first, step = _whole(query.get("from", "0")), told.rows_each(PAGE_ROWS)
         return self._page(
             "slices.html.j2",
             view,
             title="Slices",
             here="slices",
-            sections=[section_of(view, name, f"c{index}", PAGE_ROWS, first) for index, name in enumerate(told.names)],
+            sections=[section_of(view, name, f"c{index}", step, first) for index, name in enumerate(told.names)],
             others=told.others,
             first=first,
-            step=PAGE_ROWS,
+            step=step,
         )
 
     def slice(self, view: View, query: Mapping[str, str]) -> Document:
@@ -182,7 +186,7 @@ class StatusPages:
         title = "Budget of false pages"
         sections = told.sections(view, 0)
         spenders = {
-            section.name: () if section.account is None else top_spenders(section.account, SPENDERS_MAX)
+            section.name: () if section.account is None else top_spenders(section.account, told.rows_each(SPENDERS_MAX))
             for section in sections
         }
         return self._page(
@@ -243,8 +247,16 @@ class _Asked:
     others: tuple[str, ...]
     """Customers that are links only."""
 
+    def rows_each(self, together: int) -> int:
+        """Of so many rows on a page, each customer's part: all get some, and a page stays light."""
+        return max(together // max(len(self.names), 1), 3)
+
     def sections(self, view: View, rows_max: int) -> tuple[Customer, ...]:
-        return tuple(section_of(view, name, f"c{index}", rows_max) for index, name in enumerate(self.names))
+        waiting_max = min(self.rows_each(WAITING_ROWS), WAITING_MAX)
+        return tuple(
+            section_of(view, name, f"c{index}", rows_max, waiting_max=waiting_max)
+            for index, name in enumerate(self.names)
+        )
 
 
 def _of_customers(view: View, query: Mapping[str, str]) -> _Asked:

@@ -183,6 +183,9 @@ def test_many_customers_are_links_but_for_those_with_incidents() -> None:
     assert body.count('<section class="customer"') == CUSTOMERS_MAX
     assert body.count('href="./?customer=') == 100 - CUSTOMERS_MAX
     assert "tenant-042" in words("now", seen, customer="tenant-042")
+    row = view().slices[1]
+    many = tuple(replace(row, customer=f"t{index % 20}", slice=f"accent=g{index}") for index in range(2_000))
+    assert all(len(document(name, view(slices=many, budget=()))) < 200_000 for name in PAGES)
     assert headline(seen).startswith("Open: 1 page;")
 
 
