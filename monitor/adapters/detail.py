@@ -148,6 +148,9 @@ def _over_time(view: View, row: SliceRow, told: Sequence[Story], everything: Sli
     says = f"WER of {slice_words(row.slice)} by day with bounds: {_told(history)}"
     if comparison:
         says += f"; all traffic beside it, last {percent(comparison[-1][1])}"
+    learned = _learned(row)
+    if learned is not None:
+        says += f"; baseline learned from {moment(learned[0])} to {moment(learned[1])}"
     if marks:
         says += f"; {len(marks)} incidents marked"
     drawn = []
@@ -155,9 +158,18 @@ def _over_time(view: View, row: SliceRow, told: Sequence[Story], everything: Sli
         top = plots.axis_top([history, comparison])
         frame = plots.Frame(width=width, height=height, first_at=first_at, last_at=last_at, top=top, above=30)
         drawn.append(
-            plots.wer_over_time(history, frame, title=says, marks=marks, comparison=comparison, classes=classes)
+            plots.wer_over_time(
+                history, frame, title=says, marks=marks, comparison=comparison, learned=learned, classes=classes
+            )
         )
     return Markup("").join(drawn)
+
+
+def _learned(row: SliceRow) -> tuple[float, float] | None:
+    standing = row.standing
+    if standing is None or standing.learned_from is None or standing.learned_until is None:
+        return None
+    return standing.learned_from, standing.learned_until
 
 
 def _told(history: plots.History) -> str:

@@ -115,10 +115,16 @@ def wer_over_time(
     title: str,
     marks: Sequence[Mark] = (),
     comparison: History = (),
+    learned: tuple[float, float] | None = None,
     classes: str = "",
 ) -> Markup:
-    """WER by day with its bounds, incidents shaded and labelled, and `comparison` as a thin dashed line."""
+    """WER by day with its bounds, incidents shaded and labelled, and `comparison` as a thin dashed line.
+
+    learned   from when to when the baseline was learned: a bar above the axis
+    """
     parts = [_axes(frame), *(_shade(mark, frame) for mark in marks), _silence(history, frame)]
+    if learned is not None and learned[1] > frame.first_at:
+        parts.append(_learned(learned, frame))
     if comparison:
         parts.append(_line(comparison, frame, "comparison"))
     parts += [_band(run, frame) for run in _runs(_bounded(history))]
@@ -160,6 +166,15 @@ def _shade(mark: Mark, frame: Frame) -> Markup:
     )
     noticed = Markup('<path class="noticed {}" d="M{} {}l-5 -8h10z"/>').format(mark.level, _n(fired), frame.above + 1)
     return shade + began + noticed + _fitted(left, frame.above - 11, mark, frame)
+
+
+def _learned(span: tuple[float, float], frame: Frame) -> Markup:
+    left, right = frame.x(span[0]), frame.x(span[1])
+    base = frame.height - frame.below
+    bar = Markup('<rect class="learned" x="{}" y="{}" width="{}" height="4"/>').format(
+        _n(left), base - 4, _n(max(right - left, 2))
+    )
+    return bar + _text(left + 2, base - 9, "baseline learned", "tick", "start")
 
 
 def _fitted(x: float, y: float, mark: Mark, frame: Frame) -> Markup:

@@ -82,8 +82,8 @@ def row(customer: str, slice_: Slice, share: float, wer: float, verdict: Verdict
         windows=(("6h", wer, radius * 2.2, 40), ("1d", wer, radius * 1.5, 120), ("7d", wer, radius, 700)),
         history=days,
         rest_wer=0.119,
-        learned_from=BEGAN - 7 * DAY,
-        learned_until=BEGAN,
+        learned_from=BEGAN,
+        learned_until=BEGAN + 5 * DAY,
         baseline_ratio=1.6 if worse else 1.02,
     )
     return SliceRow(
