@@ -143,7 +143,10 @@ class Server:
 
     # -------------------------------------------------------------------------------------------- in the loop's thread
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._started.set()  # whoever waits for the start must not wait for ever
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
