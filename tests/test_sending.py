@@ -180,3 +180,35 @@ def test_pagerduty_gets_the_same_bytes_each_time(tmp_path: Path) -> None:
         (integration,) = pagerduty(tmp_path, receiver).values()
         bodies = [integration.request([notice(step(), queued_at=at)], at).body for at in (1.0, 2.0)]
     assert bodies[0] == bodies[1] and json.loads(bodies[0])["dedup_key"]
+
+
+@pytest.mark.slow
+def test_after_an_outage_of_minutes_each_is_told_within_a_minute(tmp_path: Path) -> None:
+    """T7's figure, with nothing hurried: the longest back-off and the longest try lie between recovery and delivery."""
+    modes = ("hang", "drip", "500", "reset", "redirect", "huge")
+    receivers = [Receiver() for _ in modes]
+    try:
+        senders = []
+        for mode, receiver in zip(modes, receivers, strict=True):
+            receiver.mode = mode
+            senders.append(Sender(pagerduty(tmp_path, receiver), LOG))
+            senders[-1].start()
+            owe(senders[-1], notice(step()))
+        wait_until(
+            lambda: all(len(receiver.posts) >= 6 for receiver in receivers), "the longest back-off", within=240.0
+        )
+        recovered_at = time.monotonic()
+        for receiver in receivers:
+            receiver.mode = "ok"
+        took: dict[str, float] = {}
+        while len(took) < len(modes):
+            for mode, receiver in zip(modes, receivers, strict=True):
+                if receiver.taken() and mode not in took:
+                    took[mode] = time.monotonic() - recovered_at
+            assert time.monotonic() - recovered_at < 60.0, took
+            time.sleep(0.05)
+        print({mode: round(seconds, 1) for mode, seconds in took.items()})
+        assert all(len({post.body for post in receiver.posts}) == 1 for receiver in receivers)
+    finally:
+        for receiver in receivers:
+            receiver.close()

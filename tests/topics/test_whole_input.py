@@ -17,6 +17,7 @@ from monitor.core.records import IncidentKind, Kind
 from monitor.core.rejections import RejectionGuard
 from monitor.core.snapshot import MetricsSnapshot
 from monitor.ending import TooManyRejected
+from monitor.sending import Sender
 from monitor.topics import whole_input
 from monitor.topics.following import LOOK_SECONDS
 from monitor.topics.whole_input import Interrupted, TopicInput
@@ -253,8 +254,9 @@ class Deadly(Turns):
 class Embedded:
     """One process with all stages."""
 
-    def __init__(self, cluster: Cluster, node: str = "node") -> None:
+    def __init__(self, cluster: Cluster, node: str = "node", sender: Sender | None = None) -> None:
         self._cluster = cluster
+        self._sender = sender
         self._settings = cluster.settings(node)
         self.topics = joined(cluster)
         self.shown: list[MetricsSnapshot] = []
@@ -275,6 +277,7 @@ class Embedded:
             topics=self.topics,
             on_publish=lambda snapshot, _restored: self.shown.append(snapshot),
             on_behind=self.shown_behind.append,
+            sender=self._sender,
         )
         return self.agent
 
