@@ -428,7 +428,11 @@ OTHERS: tuple[Metric, ...] = (
     *_gauges(
         Topic.AGENT,
         ("integration",),
-        ("notifications_waiting", "notifications", "Steps that a receiver has not taken yet."),
+        (
+            "notifications_waiting",
+            "notifications",
+            "Steps that a receiver has not taken yet, and open alerts that could not be sent again.",
+        ),
     ),
     *_gauges(
         Topic.AGENT,

@@ -68,7 +68,7 @@ class Item:
 
     __slots__ = ("done", "not_before", "notice", "owner", "refusals", "tries")
 
-    def __init__(self, notice: Notice, owner: object, done: Callable[[], None]) -> None:
+    def __init__(self, notice: Notice, owner: object | None, done: Callable[[], None]) -> None:
         """`done` is called once, from the receiver's thread or from `put`, when nothing is owed any more."""
         self.notice = notice
         self.owner = owner
@@ -104,6 +104,8 @@ class Outlet:
         self._failing_since = self._told_failing_at = 0.0
         self._full_told = False
         self._resend_at = 0.0
+        self._not_kept_up = 0
+        """Open alerts that could not be sent again: their receiver will take them for ended."""
         self._resolved: dict[str, tuple[Notice, float]] = {}
         self._thread = threading.Thread(target=self._run, name=f"notify-{to.integration}", daemon=True)
 
@@ -138,6 +140,8 @@ class Outlet:
         """What it is owed by `owner` is somebody else's from now on; one that is on its way may arrive twice."""
         with self._changed:
             self._queue = [item for item in self._queue if item.owner is not owner]
+            for item in self._sending:
+                item.owner = None if item.owner is owner else item.owner
             self._open = [source for source in self._open if source is not owner]
 
     @property
@@ -151,7 +155,7 @@ class Outlet:
                 for item in self._queue
                 if not collecting or item.notice.told.level != Level.DIGEST or item.not_before <= now
             )
-            return sum(1 for _ in due) + len(self._sending)
+            return sum(1 for _ in due) + len(self._sending) + self._not_kept_up
 
     def stop(self) -> None:
         with self._changed:
@@ -241,9 +245,6 @@ class Outlet:
         done = batch
         if reason is not None:
             done = self._keep(batch, reason, retry_after, refused)
-        with self._changed:
-            self._sending = []
-            self.counts[Outcome.DELIVERED if reason is None else Outcome.REFUSED] += len(done)
         for item in done:
             if reason is None:
                 self._remember(item.notice)
@@ -252,6 +253,9 @@ class Outlet:
             else:
                 self._log.error("notification_refused", incident=item.notice.told.incident, reason=reason)
             item.done()
+        with self._changed:  # only now: who waits for an empty queue finds everything noted
+            self._sending = []
+            self.counts[Outcome.DELIVERED if reason is None else Outcome.REFUSED] += len(done)
 
     def _keep(self, batch: list[Item], reason: str, retry_after: float | None, refused: bool) -> list[Item]:
         """Put back what failed, in its place; returns what is given up."""
@@ -269,7 +273,7 @@ class Outlet:
             self._fail(now, reason, retry_after)
         with self._changed:
             self.counts[Outcome.FAILED] += len(kept)
-            self._queue = [*kept, *self._queue]
+            self._queue = [*(item for item in kept if item.owner is not None), *self._queue]
         if refused and kept and kept[0].refusals == 1:
             self._log.warning("notification_failed", reason=reason, count=len(kept))
         return given_up
@@ -282,7 +286,9 @@ class Outlet:
                 self._resend_at = 0.0  # as soon as it may be tried again
                 with self._changed:
                     self.counts[Outcome.FAILED] += 1
+                    self._not_kept_up = len(notices) - first
                 return
+        self._not_kept_up = 0
 
     def _try(self, notices: Sequence[Notice]) -> tuple[str | None, float | None, bool]:
         """Post once: (reason of a failure, seconds that the receiver asks for, whether the content is refused)."""
@@ -309,7 +315,9 @@ class Outlet:
 
     def _fail(self, now: float, reason: str, retry_after: float | None) -> None:
         self._failures += 1
-        wait = self._backoff(self._failures) if retry_after is None else min(retry_after, RETRY_AFTER_SECONDS_MAX)
+        wait = self._backoff(self._failures)
+        if retry_after is not None:  # never 0, or two that insist would keep each other busy
+            wait = min(max(retry_after, BACKOFF_SECONDS_FIRST), RETRY_AFTER_SECONDS_MAX)
         self._not_before = now + wait
         if self._failures == 1:
             self._failing_since = now

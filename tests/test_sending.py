@@ -182,6 +182,56 @@ def test_pagerduty_gets_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert bodies[0] == bodies[1] and json.loads(bodies[0])["dedup_key"]
 
 
+def test_alerts_that_cannot_be_sent_again_count_as_waiting() -> None:
+    """Their receiver will take them for ended, and nobody would hear of it: NotificationsFailing looks at this."""
+    works = threading.Event()
+    works.set()
+
+    def answer(_request: Request) -> Answer:
+        if works.is_set():
+            return Answer(202)
+        raise Unreachable("connection_refused")
+
+    receiver = Listed()
+    receiver.resend_seconds = 0.1
+    to = sender(receiver, answer=answer)
+    to.outlets["0"].know(Known([notice(step())]))
+    wait_until(lambda: len(receiver.sent) >= 3, "the open alert again and again")
+    assert to.waiting == 0
+    works.clear()
+    wait_until(lambda: to.waiting == 1, "that it is not kept up")
+    works.set()
+    drained(to)
+
+
+def test_who_leaves_while_a_try_is_on_its_way_is_not_sent_for_again() -> None:
+    """A partition moved during a time-out: its next owner tells it from its state."""
+    began, over = threading.Event(), threading.Event()
+
+    def answer(_request: Request) -> Answer:
+        began.set()
+        over.wait(60.0)
+        raise Unreachable("timeout")
+
+    to = sender(receiver := Listed(), answer=answer)
+    owe(to, notice(step()))
+    assert began.wait(60.0)
+    to.forget(to)
+    over.set()
+    drained(to)
+    assert len(receiver.sent) == 1
+
+
+class Known:
+    """Open incidents, as a mailbox knows them."""
+
+    def __init__(self, notices: list[Notice]) -> None:
+        self._notices = notices
+
+    def open_notices(self) -> list[Notice]:
+        return self._notices
+
+
 @pytest.mark.slow
 def test_after_an_outage_of_minutes_each_is_told_within_a_minute(tmp_path: Path) -> None:
     """T7's figure, with nothing hurried: the longest back-off and the longest try lie between recovery and delivery."""
