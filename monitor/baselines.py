@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -30,6 +29,7 @@ from monitor.core.drift import Baseline
 from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.groupings import CLAIM_PREFIX
 from monitor.core.imported import Offered
+from monitor.core.nearest import ANY, nearest
 from monitor.core.normalization import identity_of
 from monitor.core.parent_strata import SEPARATOR, Parents
 from monitor.core.records import OTHER
@@ -247,16 +247,15 @@ def unknown_customer(name: str, known: Iterable[str], of: str, where: str) -> It
     """A problem if some are known, and this is none of them."""
     names = sorted(known)
     if names and name not in names:
-        nearest = get_close_matches(name, names, n=1, cutoff=0.0)
-        yield Problem(path=f"{where}.customer", got=name, want=f"a customer of {of}: the nearest is {nearest[0]}")
+        want = f"a customer of {of}: the nearest is {nearest(name, names, ANY)}"
+        yield Problem(path=f"{where}.customer", got=name, want=want)
 
 
 def _slice_problems(entry: SliceBaseline, where: str, here: Series) -> Iterator[Problem]:
     known = [*here.dimensions, *here.demographics]
     for dimension, _ in slice_named(entry.slice):
         if dimension not in known:
-            similar = get_close_matches(dimension, known, n=1, cutoff=0.0)
-            want = f"a dimension of slices.dimensions: the nearest is {similar[0]}"
+            want = f"a dimension of slices.dimensions: the nearest is {nearest(dimension, known, ANY)}"
             yield Problem(path=f"{where}.slice", got=dimension or "an empty name", want=want)
     if not (math.isfinite(entry.rho) and 1.0 <= entry.rho <= 1e3):
         yield Problem(path=f"{where}.rho", got=f"{entry.rho}", want="a number from 1 to 1000, e.g. 1.1")

@@ -6,7 +6,6 @@ A record is of one customer, one detector and the baselines that it was made fro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from monitor.adapters.jsonl import InputUnreadable
 from monitor.baselines import Series, series_of
 from monitor.config import ConfigError, DecisionSettings, Settings
 from monitor.core.detectors import LADDERS, PARAMETERS, Calibration
+from monitor.core.nearest import ANY, nearest
 from monitor.settings_source import Problem
 
 SCHEMA = 1
@@ -124,8 +124,8 @@ def _misplaced(record: CalibrationRecord, settings: Settings, customer: str | No
     decide = settings.customers.get(record.customer, settings.decide)
     known = [customer] if customer is not None else list(settings.tenants.allow)
     if known and record.customer not in known:
-        similar = get_close_matches(record.customer, known, n=1, cutoff=0.0)
-        want = f"a record of {customer}" if customer is not None else f"a customer that is watched, e.g. {similar[0]}"
+        similar = nearest(record.customer, known, ANY)
+        want = f"a record of {customer}" if customer is not None else f"a customer that is watched, e.g. {similar}"
         problems.append(Problem(path="customer", got=record.customer, want=want))
     if record.detector not in decide.detectors:
         want = f"one of the detectors that run ({', '.join(decide.detectors)})"

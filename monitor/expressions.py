@@ -9,7 +9,6 @@ They stand alone, without anything before or after them.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -19,6 +18,8 @@ import jmespath
 from jmespath.exceptions import IncompleteExpressionError, JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
+
+from monitor.core.nearest import nearest
 
 if TYPE_CHECKING:
     from jmespath.visitor import _TreeNode
@@ -268,8 +269,8 @@ def _check_call(text: str, name: str, given: int) -> None:
     call = re.search(rf"\b{re.escape(name)}\s*\(", text)
     place = f"at character {call.start() + 1}" if call else "somewhere"
     if name not in _SIGNATURES:
-        nearest = difflib.get_close_matches(name, _SIGNATURES, n=1, cutoff=0.6) or sorted(_SIGNATURES)
-        raise BadExpression(f"unknown function {name}(), {place}; there is {', '.join(nearest)}")
+        known = nearest(name, _SIGNATURES) or ", ".join(sorted(_SIGNATURES))
+        raise BadExpression(f"unknown function {name}(), {place}; there is {known}")
     wanted = _SIGNATURES[name]["signature"]
     variadic = bool(wanted and wanted[-1].get("variadic"))
     if given < len(wanted) or (given > len(wanted) and not variadic):

@@ -6,7 +6,6 @@ Nothing is written. Of an agent that runs, what is seen is at most ten minutes o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from monitor.adapters.decisions import read_decisions
@@ -15,6 +14,7 @@ from monitor.config import ConfigError, Settings
 from monitor.core.counters import Counters
 from monitor.core.customers import Customers, is_of_decide
 from monitor.core.deciding import Decider
+from monitor.core.nearest import ANY, nearest
 from monitor.settings_source import Problem
 
 
@@ -58,6 +58,6 @@ def one_decider(
 
 def unknown_customer(wanted: str, known: Iterable[str], where: Path) -> Problem:
     """What to say of a customer that is not known there: the nearest that is."""
-    similar = get_close_matches(wanted, list(known), n=1, cutoff=0.0)
-    want = f"a customer of {where}" + (f": the nearest is {similar[0]}" if similar else ", which has none yet")
+    similar = nearest(wanted, known, ANY)
+    want = f"a customer of {where}" + (f": the nearest is {similar}" if similar else ", which has none yet")
     return Problem(path="--customer", got=wanted, want=want)

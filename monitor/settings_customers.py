@@ -6,9 +6,9 @@ customer's settings and knows nothing of who else has which.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
+from monitor.core.nearest import nearest
 from monitor.settings_shapes import Plain, Unfit
 from monitor.settings_source import Problem, shown
 from monitor.settings_table import FIELDS, as_written
@@ -64,15 +64,15 @@ def _unknown(where: str, key: str) -> Problem:
     if f"decide.{key}" in FIELDS:
         got = "a key that is the same for all customers"
         return Problem(path=path, got=got, want=f"it in decide, here only {', '.join(KEYS)}", concerns=CONCERNS)
-    similar = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.6)
+    similar = nearest(key, KEYS)
     if not similar:
         return Problem(path=path, got="an unknown key", want=f"one of {', '.join(KEYS)}", concerns=CONCERNS)
-    example = f"{similar[0]}: {as_written(FIELDS[f'decide.{similar[0]}'].example)}"
-    want = f"the nearest known key {similar[0]}"
+    example = f"{similar}: {as_written(FIELDS[f'decide.{similar}'].example)}"
+    want = f"the nearest known key {similar}"
     return Problem(path=path, got="an unknown key", want=want, example=example, concerns=CONCERNS)
 
 
 def _unwatched(where: str, name: str, allowed: list[str]) -> Problem:
-    similar = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    want = f"one of tenants.allow{f', the nearest is {similar[0]}' if similar else ''}"
+    similar = nearest(name, allowed)
+    want = f"one of tenants.allow{f', the nearest is {similar}' if similar else ''}"
     return Problem(path=where, got="a customer who is not watched", want=want, concerns=(*CONCERNS, "tenants.allow"))

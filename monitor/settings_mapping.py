@@ -6,11 +6,11 @@ expressions are compiled here to see whether they can be; who reads messages com
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from monitor.core.nearest import nearest
 from monitor.core.records import Kind, Record
 from monitor.expressions import BadExpression, Expression, Workbench, compile_expression
 from monitor.mapping_presets import PRESETS
@@ -128,8 +128,8 @@ def _unknown_entry(where: str, name: str, topics: Topics | None) -> Problem:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"the nearest known {similar[0]}" if similar else ""
+    similar = nearest(name, known)
+    return f"the nearest known {similar}" if similar else ""
 
 
 class _Reading:

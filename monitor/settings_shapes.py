@@ -7,12 +7,13 @@ the schema and the documentation cannot disagree.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from monitor.core.nearest import nearest
 
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
@@ -236,8 +237,8 @@ def several_of(*options: str, want: str) -> Shape:
         given = [value] if isinstance(value, str) else value
         unknown = [one for one in given if one not in options] if isinstance(given, list) else []
         if unknown:
-            similar = difflib.get_close_matches(str(unknown[0]), options, n=1, cutoff=0.5)
-            raise Unfit(f"the nearest known {similar[0]}" if similar else f"{want}: {', '.join(options)}")
+            similar = nearest(str(unknown[0]), options, 0.5)
+            raise Unfit(f"the nearest known {similar}" if similar else f"{want}: {', '.join(options)}")
         return listed.read(value)
 
     listed = several(choice(*options), f"{want}: {', '.join(options)}", low=1)

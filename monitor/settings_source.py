@@ -7,7 +7,6 @@ No message quotes the file: a misplaced password would end up in a log.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import cast
 import msgspec
 import yaml
 
+from monitor.core.nearest import nearest
 from monitor.settings_table import ENVIRONMENT_PREFIX, FIELDS, SECTIONS, as_written
 
 FILE_BYTES_MAX = 1 << 20
@@ -205,14 +205,11 @@ def _siblings(location: str) -> list[str]:
 def _nearest(location: str) -> str:
     """The most similar key beside it, else a key of that name anywhere, else ''."""
     folder, _, key = location.rpartition(".")
-    beside = difflib.get_close_matches(key, _siblings(location), n=1, cutoff=0.6)
-    if beside and folder in _FOLDERS:
-        return f"{folder}.{beside[0]}"
+    beside = nearest(key, _siblings(location))
     if beside:
-        return beside[0]
+        return f"{folder}.{beside}" if folder in _FOLDERS else beside
     names = {one.rpartition(".")[2]: one for one in FIELDS}
-    elsewhere = difflib.get_close_matches(key, names, n=1, cutoff=0.75)
-    return names[elsewhere[0]] if elsewhere else ""
+    return names.get(nearest(key, names, 0.75), "")
 
 
 # -------------------------------------------------------------------------------------------------------- environment

@@ -133,14 +133,13 @@ def relearn(
 
 
 def _known_slice(name: str, decider: Decider, customer: str) -> str:
-    from difflib import get_close_matches
-
     from monitor.config import ConfigError
+    from monitor.core.nearest import ANY, nearest
     from monitor.core.slicing import slice_name
     from monitor.settings_source import Problem
 
     known = ["all", *(slice_name(one) for one in decider.watched())]
     if name in known:
         return name
-    nearest = get_close_matches(name, known, n=1, cutoff=0.0)
-    raise ConfigError([Problem(path="--slice", got=name, want=f"a slice of {customer}: the nearest is {nearest[0]}")])
+    want = f"a slice of {customer}: the nearest is {nearest(name, known, ANY)}"
+    raise ConfigError([Problem(path="--slice", got=name, want=want)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from monitor.commands.options import ConfigOption, CustomerOption, FromOption, JsonOption, as_json
+from monitor.commands.options import ConfigOption, CustomerOption, FromOption, JsonOption, as_json, in_columns
 
 if TYPE_CHECKING:
     from monitor.core.records import Account, Money
@@ -74,15 +74,13 @@ def _lines(account: Account) -> Iterator[str]:
         yield "  nothing is granted before the first session has closed"
         return
     yield f"  event time {instant(account.since)} to {instant(account.until)}"
-    width = max((len(spender.slice) for spender in account.spenders), default=5)
-    width = max(width, len(NOBODY))
-    yield f"  {'slice':<{width}}  {'by':<10}  {'granted':>9}  {'spent':>9}  {'left':>9}  {'better: spent':>13}"
-    for spender in account.spenders:
-        yield f"  {spender.slice:<{width}}  {spender.by:<10}  {_row(spender.worse, spender.better)}"
     nobody = account.worse.granted - sum(spender.worse.granted for spender in account.spenders)
-    yield f"  {NOBODY:<{width}}  {'':<10}  {_row(Money(max(nobody, 0.0), 0.0), Money(0.0, 0.0))}"
-    yield f"  {'total':<{width}}  {'':<10}  {_row(account.worse, account.better)}"
+    rows = [["slice", "by", "granted", "spent", "left", "better: spent"]]
+    rows += [[spender.slice, spender.by, *_row(spender.worse, spender.better)] for spender in account.spenders]
+    rows.append([NOBODY, "", *_row(Money(max(nobody, 0.0), 0.0), Money(0.0, 0.0))])
+    rows.append(["total", "", *_row(account.worse, account.better)])
+    yield from (f"  {line}" for line in in_columns(rows, left=(0, 1)))
 
 
-def _row(worse: Money, better: Money) -> str:
-    return f"{worse.granted:>9.6f}  {worse.spent:>9.6f}  {worse.left:>9.6f}  {better.spent:>13.6f}"
+def _row(worse: Money, better: Money) -> list[str]:
+    return [f"{amount:.6f}" for amount in (worse.granted, worse.spent, worse.left, better.spent)]

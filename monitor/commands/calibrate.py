@@ -96,10 +96,9 @@ def _said(rung: Rung) -> str:
 
 
 def _one_detector(settings: Settings, customer: str, detector: str | None) -> str:
-    import difflib
-
     from monitor.config import ConfigError
     from monitor.core.detectors import LADDERS
+    from monitor.core.nearest import nearest
     from monitor.settings_source import Problem
 
     running = [name for name in settings.customers.get(customer, settings.decide).detectors if name in LADDERS]
@@ -107,8 +106,8 @@ def _one_detector(settings: Settings, customer: str, detector: str | None) -> st
         return detector
     if detector is None and len(running) == 1:
         return running[0]
-    similar = difflib.get_close_matches(detector or "", LADDERS, n=1, cutoff=0.5)
-    want = f"the nearest known {similar[0]}" if similar else f"one of {', '.join(running or LADDERS)}"
+    similar = nearest(detector or "", LADDERS, 0.5)
+    want = f"the nearest known {similar}" if similar else f"one of {', '.join(running or LADDERS)}"
     raise ConfigError([Problem(path="--detector", got=detector or "nothing", want=want)])
 
 

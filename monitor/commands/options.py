@@ -1,7 +1,8 @@
-"""Decides what commands have in common: options, exit codes, how a document is printed."""
+"""Decides what commands have in common: options, exit codes, how a document and a table are printed."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,3 +31,17 @@ def as_json(document: object) -> str:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def in_columns(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> Iterator[str]:
+    """Lines of a table, a column as wide as its widest cell; those named in `left` begin at their left, numbers end.
+
+    >>> list(in_columns([["slice", "spent"], ["all", "7"]]))
+    ['slice  spent', 'all        7']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(
+            text.ljust(width) if place in left else text.rjust(width) for place, (text, width) in enumerate(cells)
+        ).rstrip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections import defaultdict
@@ -18,6 +17,7 @@ from monitor.commands.options import (
     FromOption,
     JsonOption,
     as_json,
+    in_columns,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _rise(written: str | None) -> tuple[float | None, float | None]:
 
 def _chosen(names: Sequence[str], known: set[Slice]) -> set[Slice]:
     from monitor.config import ConfigError
+    from monitor.core.nearest import ANY, nearest
     from monitor.core.slicing import slice_name, slice_named
     from monitor.settings_source import Problem
 
@@ -143,22 +144,18 @@ def _chosen(names: Sequence[str], known: set[Slice]) -> set[Slice]:
         dimensions = sorted({pair[0] for one in known for pair in one})
         unknown = [dimension for dimension, _ in slice_ if dimension not in dimensions]
         if unknown and dimensions:
-            example = _nearest(unknown[0], dimensions)
+            example = nearest(unknown[0], dimensions, ANY)
             want = f"a dimension of {', '.join(dimensions)}"
             problems.append(Problem(path="--slice", got=f'"{name}"', want=want, example=f"{example}=..."))
         else:
             problems.append(
                 Problem(
-                    path="--slice", got=f'"{name}"', want="a slice with traffic", example=_nearest(name, list(written))
+                    path="--slice", got=f'"{name}"', want="a slice with traffic", example=nearest(name, written, ANY)
                 )
             )
     if problems:
         raise ConfigError(problems)
     return found
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.0)), "")
 
 
 # -------------------------------------------------------------------------------------------------------- allocation
@@ -173,6 +170,7 @@ class Spreading(NamedTuple):
 
 
 def _budget_problems(labels_per_day: float, settings: Settings) -> Iterator[Problem]:
+    from monitor.core.nearest import ANY, nearest
     from monitor.settings_source import Problem
 
     if not 0.0 < labels_per_day < math.inf:
@@ -181,7 +179,7 @@ def _budget_problems(labels_per_day: float, settings: Settings) -> Iterator[Prob
     for name in settings.sampling.strata:
         if name not in names:
             want = "with --labels-per-day, dimensions that slices know"
-            yield Problem(path="sampling.strata", got=name, want=want, example=_nearest(name, list(names)))
+            yield Problem(path="sampling.strata", got=name, want=want, example=nearest(name, names, ANY))
 
 
 def _spread(
@@ -237,13 +235,11 @@ def _spread_documents(spreads: dict[str, Spreading]) -> dict[str, object]:
 
 def _spread_lines(name: str, spread: Spreading) -> Iterator[str]:
     yield f"{name}: labels a day of each sampling stratum, spread by traffic and by need"
-    width = max(len(row[0]) for row in (*spread.strata, *spread.slices))
-    yield f"  {'stratum':<{width}}  {'traffic/d':>9}  {'by traffic':>10}  {'by need':>8}"
-    for stratum, traffic, evenly, needed in spread.strata:
-        yield f"  {stratum:<{width}}  {traffic:>9,.1f}  {evenly:>10,.1f}  {needed:>8,.1f}"
-    yield f"  {'days until seen':<{width}}  {'':>9}  {'by traffic':>10}  {'by need':>8}"
-    for slice_, question, before, after in spread.slices:
-        yield f"  {slice_:<{width}}  {question:>9}  {_number(before, 1):>10}  {_number(after, 1):>8}"
+    rows = [["stratum", "traffic/d", "by traffic", "by need"]]
+    rows += [[stratum, *(f"{number:,.1f}" for number in numbers)] for stratum, *numbers in spread.strata]
+    rows.append(["days until seen", "", "by traffic", "by need"])
+    rows += [[slice_, question, *(_number(one, 1) for one in days)] for slice_, question, *days in spread.slices]
+    yield from (f"  {line}" for line in in_columns(rows))
     yield ""
 
 
@@ -285,11 +281,7 @@ def _lines(plans: dict[str, list[SlicePlan]], wanted: Wanted) -> Iterator[str]:
             f"each within {wanted.days:g} days with a chance of {wanted.power:.0%}"
         )
         cells = [[column.title for column in COLUMNS], *([column.of(row) for column in COLUMNS] for row in rows)]
-        widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
-        for line in cells:
-            left = line[0].ljust(widths[0]), line[1].ljust(widths[1])
-            right = (text.rjust(width) for text, width in zip(line[2:-1], widths[2:-1], strict=True))
-            yield "  ".join([*left, *right, line[-1]]).rstrip()
+        yield from in_columns(cells, left=(0, 1, len(COLUMNS) - 1))
         yield ""
 
 

@@ -11,7 +11,6 @@ for certain is inside, only what is false for certain is outside. `unknown` can 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from monitor.core.cells import BoolArray, LabelArray
 from monitor.core.groupings import encode
+from monitor.core.nearest import nearest
 from monitor.core.records import OTHER, UNKNOWN, Labels, Record, Slice
 
 CHARACTERS_MAX = 500
@@ -263,8 +263,7 @@ def _merged(found: Sequence[tuple[int, Term]], canonical: Mapping[str, Mapping[s
 
 def _nearest(wanted: str, known: Collection[str]) -> str:
     found = {one.casefold(): one for one in known}
-    close = difflib.get_close_matches(wanted.casefold(), list(found), n=1, cutoff=0.5)
-    return found[close[0]] if close else ""
+    return found.get(nearest(wanted.casefold(), found, 0.5), "")
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
