@@ -22,7 +22,8 @@ from monitor.commands.options import (
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.core.plans import Remembered, SlicePlan, Wanted
+    from monitor.core.plan_traffic import Remembered
+    from monitor.core.plans import SlicePlan, Wanted
     from monitor.core.records import Slice
     from monitor.settings_source import Problem
 
@@ -186,7 +187,8 @@ def _spread(
     known: Remembered, wanted: Wanted, plans: Sequence[SlicePlan], settings: Settings, labels_per_day: float
 ) -> Spreading:
     """By the live sampler's own allocation: evenly, and by what each slice needs."""
-    from monitor.core.plans import needs_of, plan_slices, traffic_a_day
+    from monitor.core.plan_traffic import traffic_a_day
+    from monitor.core.plans import needs_of, plan_slices
     from monitor.core.sampling import allocate, need_of
 
     names = settings.sampling.strata

@@ -15,8 +15,9 @@ import numpy as np
 
 from monitor.core.cells import ERRORS_CAP, Cells, IntArray, LabelArray
 from monitor.core.changes import Change
+from monitor.core.open_units import UnitRow
 from monitor.core.records import Labels
-from monitor.core.units import UnitRow, Units
+from monitor.core.units import Units
 
 ROWS_A_DOCUMENT = 2_000
 """Rows in one document (about 150 kB): the look at which maturity becomes known closes days at once."""

@@ -36,7 +36,7 @@ from monitor.core.incidents import State
 from monitor.core.maturity import CANDIDATES, find_maturity
 from monitor.core.model_series import SeriesBook
 from monitor.core.model_shares import ModelShares
-from monitor.core.plans import Remembered
+from monitor.core.plan_traffic import Remembered
 from monitor.core.records import (
     UNKNOWN,
     Account,

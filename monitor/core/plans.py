@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
-from monitor.core.budget import Ledger
-from monitor.core.cells import FloatArray, IntArray
-from monitor.core.closed_units import CellRow, TrafficRow
-from monitor.core.decide_settings import DecideSettings
+from monitor.core.cells import FloatArray
+from monitor.core.closed_units import CellRow
 from monitor.core.drift import StratumSums, Watch
-from monitor.core.estimators import WEIGHT_ONE
 from monitor.core.explaining import expected
 from monitor.core.groupings import dense
+from monitor.core.plan_traffic import TRAFFIC_DAYS, Chance, Flow, Remembered, flows_of
 from monitor.core.planning import (
     ATOMS,
     TRAFFIC_TIMES_MAX,
@@ -39,16 +37,12 @@ from monitor.core.planning import (
     size_of_clusters,
     spread_of,
 )
-from monitor.core.records import OTHER, UNKNOWN, Labels, Record, Slice
+from monitor.core.records import OTHER, UNKNOWN, Record, Slice
 from monitor.core.small_slices import UNITS_MAX
 from monitor.core.standing_gaps import margin_of
-from monitor.core.standings import Gap
-from monitor.core.units import person_of
 from monitor.core.watching import Watches
 
 DAY = 86400.0
-TRAFFIC_DAYS = 7.0
-"""Rates of traffic and labels are of the last week: in half of one there may be no weekend, twice as long it is old."""
 CLUSTERS_MIN = 12
 """Labelled clusters without which a slice says nothing of its own spread: as many as a baseline needs."""
 BY_CHANCE = 1.25
@@ -136,41 +130,12 @@ class SlicePlan(Record, frozen=True):
     note: str = ""
 
 
-class Remembered(NamedTuple):
-    """What a decider knows that plans are made of.
-
-    epoch      (n,) of the rows: 0, or the incident that explains it
-    few        calls: slices do not bet
-    groups     that bet on their gap; reserved: part of the budget that other detectors are paid
-    """
-
-    rows: Sequence[CellRow]
-    epoch: IntArray
-    traffic: Sequence[TrafficRow]
-    watches: Watches
-    gaps: Mapping[Slice, Gap]
-    ledger: Ledger
-    settings: DecideSettings
-    few: bool
-    groups: int = 0
-    reserved: float = 0.0
-
-    @property
-    def newest_at(self) -> float:
-        """Event time of the newest closed traffic: a replay's clock goes on after it."""
-        return max((row.ended_at for row in self.traffic), default=0.0)
-
-
-Chance = Callable[[Labels], float]
-"""Probability that an utterance with these labels is corrected."""
-
-
 def plan_slices(known: Remembered, wanted: Wanted, chance: Chance | None = None) -> list[SlicePlan]:
     """A plan for every watched slice and question, most general first.
 
     chance  as labels are to come; None: as they come today
     """
-    flows = _flows(known, chance)
+    flows = flows_of(known, chance)
     members: dict[Slice, list[int]] = defaultdict(list)
     for number, row in enumerate(known.rows):
         for slice_ in known.watches.slices(row):
@@ -200,51 +165,6 @@ def needs_of(plans: Sequence[SlicePlan]) -> dict[tuple[str, str], float]:
             part = min(plan.needed_a_day / plan.traffic_a_day, 1.0)
             needs[plan.slice[0]] = max(part, needs.get(plan.slice[0], 0.0))
     return needs
-
-
-def traffic_a_day(known: Remembered, positions: Sequence[int]) -> dict[Labels, float]:
-    """Utterances a day of the last week, by the values of the labels at these positions."""
-    since = known.newest_at - TRAFFIC_DAYS * DAY
-    oldest = min((row.first_at for row in known.traffic), default=known.newest_at)
-    days = min(TRAFFIC_DAYS, max((known.newest_at - oldest) / DAY, 1.0))
-    daily: dict[Labels, float] = {}
-    for row in known.traffic:
-        if row.ended_at > since:
-            stratum = tuple(row.labels[position] for position in positions)
-            daily[stratum] = daily.get(stratum, 0.0) + row.weight / WEIGHT_ONE / days
-    return daily
-
-
-# --------------------------------------------------------------------------------------------------------- traffic
-class Flow:
-    """A slice's traffic. Mutable while it is added up.
-
-    week, labels, seen  utterances of the last week: all of them (estimated), labelled, sampled
-    units               sessions of the last week that were sampled
-    persons             when each was first and last seen, over all that is remembered
-    """
-
-    def __init__(self) -> None:
-        self.week = self.labels = self.seen = 0.0
-        self.units: set[str] = set()
-        self.persons: dict[str, tuple[float, float]] = {}
-
-
-def _flows(known: Remembered, chance: Chance | None) -> dict[Slice, Flow]:
-    flows: dict[Slice, Flow] = defaultdict(Flow)
-    since = known.newest_at - TRAFFIC_DAYS * DAY
-    for row in known.traffic:
-        person = person_of(row.unit)
-        for slice_ in known.watches.slices_of(row.labels):
-            flow = flows[slice_]
-            first, last = flow.persons.get(person, (row.first_at, row.ended_at))
-            flow.persons[person] = (min(first, row.first_at), max(last, row.ended_at))
-            if row.ended_at > since:
-                flow.week += row.weight / WEIGHT_ONE
-                flow.labels += row.labelled if chance is None else chance(row.labels) * row.weight / WEIGHT_ONE
-                flow.seen += row.seen
-                flow.units.add(row.unit)
-    return flows
 
 
 # ------------------------------------------------------------------------------------------------------- one slice

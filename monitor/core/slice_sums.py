@@ -22,10 +22,10 @@ import msgspec
 
 from monitor.core.changes import Change
 from monitor.core.estimators import WEIGHT_ONE, Moments
+from monitor.core.open_units import UnitRow
 from monitor.core.records import Labels, Slice
 from monitor.core.slicing import Slicing, slice_name
 from monitor.core.snapshot import SliceMoments
-from monitor.core.units import UnitRow
 
 
 class Released(msgspec.Struct, array_like=True):

@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from monitor.core.changes import Change
+from monitor.core.open_units import OpenUnit, UnitDocument, UnitRow, document_of, identity_of, owner_of
 from monitor.core.records import Labels, Observation, Outcome, Record
 from monitor.core.slicing import Slicing
 from monitor.core.slots import Seen, SharedSeen, Slot, SlotKey, seen_of, slot_key, slot_name
@@ -41,116 +42,6 @@ class UnitSettings(Record, frozen=True):
     pause_seconds: float = 1800.0
     span_seconds: float = DAY
     slots_max: int = 150_000
-
-
-class OpenUnit(msgspec.Struct, gc=False):
-    """A unit that may still grow or get references.
-
-    labels     (folded) and `weight` of `number` utterances: most units have one kind. others: further kinds
-    members    its utterances that have a slot; most units have none
-    sealed_at  a late utterance from this time on was refused: the unit never reaches it, so that nothing of that
-               utterance is ever taken for the unit's own
-    """
-
-    identity: str
-    owner: str
-    first_at: float
-    ended_at: float
-    labels: Labels = ()
-    weight: int = 0
-    number: int = 0
-    others: dict[tuple[Labels, int], int] | None = None
-    members: list[SlotKey] | None = None
-    sealed_at: float | None = None
-
-    def add(self, labels: Labels, weight: int) -> None:
-        """One utterance more."""
-        kind = (labels, weight)
-        if kind == (self.labels, self.weight) or not (self.number or self.others):
-            self.labels, self.weight, self.number = labels, weight, self.number + 1
-            return
-        if self.others is None:
-            self.others = {}
-        self.others[kind] = self.others.get(kind, 0) + 1
-
-    def remove(self, labels: Labels, weight: int) -> None:
-        """One utterance less, of those that were added with these labels."""
-        added = self.added_weight(labels, weight)
-        if added is None:
-            return
-        if (labels, added) == (self.labels, self.weight) and self.number:
-            self.number -= 1
-            return
-        assert self.others is not None
-        self.others[labels, added] -= 1
-        if not self.others[labels, added]:
-            del self.others[labels, added]
-
-    def added_weight(self, labels: Labels, weight: int) -> int | None:
-        """The weight that an utterance was added with, which now has `weight`; None if none has these labels.
-
-        A lowered probability raises the weight: it was this one, else the next below.
-        """
-        others = self.others or {}
-        if (self.number and (labels, weight) == (self.labels, self.weight)) or (labels, weight) in others:
-            return weight
-        known = [each for other, each, _ in self.traffic() if other == labels]
-        return max((each for each in known if each < weight), default=min(known, default=None))
-
-    def traffic(self) -> list[tuple[Labels, int, int]]:
-        """(labels, weight of each, utterances), sorted: in which order they came leaves no trace."""
-        first = [(self.labels, self.weight, self.number)] if self.number else []
-        return sorted([*first, *((*kind, number) for kind, number in (self.others or {}).items())])
-
-    def join(self, key: SlotKey) -> None:
-        if self.members is None:
-            self.members = []
-        self.members.append(key)
-
-    @property
-    def person(self) -> str:
-        return person_of(self.identity)
-
-
-class UnitDocument(msgspec.Struct, array_like=True):
-    """An open unit as it is stored; members follow from the slots. Traffic is sorted."""
-
-    owner: str
-    first_at: float
-    ended_at: float
-    traffic: list[tuple[Labels, int, int]]
-    sealed_at: float | None = None
-
-
-class UnitRow(msgspec.Struct, array_like=True, frozen=True):
-    """A closed unit's utterances with one combination of labels. Sums are weighted integers (units of WEIGHT_ONE).
-
-    person       the speaker if the whole unit has one speaker and no declared session, else the unit
-    seen         utterances, corrected or not; traffic: their weight
-    labelled     utterances with a sampled, non-empty reference at maturity; the sums are over these
-    scored       utterances that anybody corrected by then
-    """
-
-    ended_at: float
-    unit: str
-    labels: Labels
-    first_at: float
-    person: str
-    seen: int
-    traffic: int
-    scored: int
-    labelled: int
-    substitutions: int
-    deletions: int
-    insertions: int
-    words: int
-    plain_words: int
-    speaker: str = ""
-    """The one speaker of the corrected utterances, whatever makes the unit; "" if there is none or more than one."""
-
-    @property
-    def errors(self) -> int:
-        return self.substitutions + self.deletions + self.insertions
 
 
 class Units:
@@ -218,7 +109,7 @@ class Units:
 
     def _take_late(self, key: SlotKey, seen: Seen) -> bool:
         """Take an utterance into the open unit that it continues, or refuse it for good."""
-        owner, event_at = _owner(seen), key[1]
+        owner, event_at = owner_of(seen), key[1]
         siblings = (self._units[identity] for identity in reversed(self._by_owner.get(owner, ())))
         unit = next((unit for unit in siblings if unit.first_at <= event_at), None)
         if unit is None or not self._continues(unit, event_at, self.maturity):
@@ -273,9 +164,9 @@ class Units:
 
     def _unit_at(self, seen: Seen, key: SlotKey) -> OpenUnit | None:
         """The open unit that took an utterance in."""
-        owner = _owner(seen)
+        owner = owner_of(seen)
         if not owner:
-            return self._units.get(_identity("", key))
+            return self._units.get(identity_of("", key))
         units = (self._units[identity] for identity in reversed(self._by_owner.get(owner, ())))
         return next((unit for unit in units if unit.first_at <= key[1] <= unit.ended_at), None)
 
@@ -326,7 +217,7 @@ class Units:
         return taken
 
     def _assign(self, key: SlotKey, seen: Seen, maturity: float | None) -> OpenUnit | None:
-        owner, event_at = _owner(seen), key[1]
+        owner, event_at = owner_of(seen), key[1]
         known = self._units.get(self._by_owner.get(owner, [""])[-1]) if owner else None
         if known is not None and self._continues(known, event_at, maturity):
             known.ended_at = event_at
@@ -334,7 +225,7 @@ class Units:
         if len(self._units) >= self.settings.slots_max:
             self._count("units_dropped")
             return None
-        unit = OpenUnit(_identity(owner, key), owner, event_at, event_at)
+        unit = OpenUnit(identity_of(owner, key), owner, event_at, event_at)
         self._unwritten_units.add(unit.identity)
         self._open(unit)
         return unit
@@ -441,7 +332,7 @@ class Units:
             written.append(Change("slots", slot_name(key), None if slot is None else msgspec.msgpack.encode(slot)))
         for identity in sorted(self._dirty_units):
             unit = self._units.get(identity)
-            written.append(Change("units", identity, None if unit is None else _document(unit)))
+            written.append(Change("units", identity, None if unit is None else document_of(unit)))
         for names in (self._dirty, self._unwritten, self._dirty_units, self._unwritten_units):
             names.clear()
         return written
@@ -468,26 +359,6 @@ class Units:
             self._waiting.add(found)
             return
         self._units.setdefault(slot.unit, OpenUnit(slot.unit, "", 0.0, 0.0)).join(found)
-
-
-def _owner(seen: Seen) -> str:
-    return f"s:{seen.session}" if seen.session else f"p:{seen.speaker}" if seen.speaker else ""
-
-
-def _identity(owner: str, key: SlotKey) -> str:
-    """A unit is named by its owner and first event, so that no order of arrival shows."""
-    return f"{owner}@{key[1]!r}" if owner else f"u:{key[0]:016x}@{key[1]!r}"
-
-
-def person_of(identity: str) -> str:
-    """Whom a unit counts as: the speaker if there is one and no declared session, else the unit."""
-    return identity.partition("@")[0] if identity.startswith("p:") else identity
-
-
-def _document(unit: OpenUnit) -> bytes:
-    return msgspec.msgpack.encode(
-        UnitDocument(unit.owner, unit.first_at, unit.ended_at, unit.traffic(), unit.sealed_at)
-    )
 
 
 Name = TypeVar("Name", str, SlotKey)

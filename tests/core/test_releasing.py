@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from monitor.core.estimators import WEIGHT_ONE, Moments
+from monitor.core.open_units import UnitRow
 from monitor.core.records import Slice
 from monitor.core.releasing import released_row
 from monitor.core.slice_sums import Released, SliceSums, SliceTable, exported
 from monitor.core.slicing import SliceSettings, Slicing
 from monitor.core.snapshot import SliceMoments
-from monitor.core.units import UnitRow
 from tests.adapters.views import slices
 
 LEAST = 11

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from monitor.core.open_units import UnitRow
 from monitor.core.records import Observation, Outcome, Source
 from monitor.core.slicing import SliceSettings, Slicing
-from monitor.core.units import UnitRow, Units, UnitSettings
+from monitor.core.units import Units, UnitSettings
 from tests.builders import DAY, HOUR, MARCH_2, observation, outcome, score
 
 MINUTE = 60.0

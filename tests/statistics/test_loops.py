@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.closed_units import CellRow, cell_of
 from monitor.core.estimators import WEIGHT_ONE
-from monitor.core.units import UnitRow
+from monitor.core.open_units import UnitRow
 from tests.statistics.streams import DAY, START, pages, stream, watched
 
 
