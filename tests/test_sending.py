@@ -19,7 +19,7 @@ from monitor.sending import QUEUE_MAX, REFUSED_TRIES_MAX, Item, Outcome, Sender
 from tests.agent.receivers import Receiver, receiving, wait_until
 from tests.noticing import LOG, Listed, drained, notice, sender, step
 
-HURRIED = partial(post, connect_seconds=1.0, total_seconds=1.0)
+HURRIED = partial(post, connect_seconds=1.0, total_seconds=0.5)
 
 
 def pagerduty(folder: Path, receiver: Receiver) -> dict[str, Integration]:
@@ -80,8 +80,8 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_retry_after_is_waited_for() -> None:
-    """A receiver that says when is asked then, not before."""
-    answers = [Answer(429, retry_after_seconds=2.0), Answer(202)]
+    """A receiver that says when is asked then, not before: the back-off alone would be shorter."""
+    answers = [Answer(429, retry_after_seconds=1.0), Answer(202)]
     asked: list[float] = []
 
     def answer(_request: Request) -> Answer:
@@ -91,7 +91,7 @@ def test_retry_after_is_waited_for() -> None:
     to = sender(Listed(), answer=answer)
     owe(to, notice(step()))
     drained(to)
-    assert len(asked) == 2 and asked[1] - asked[0] >= 2.0
+    assert len(asked) == 2 and asked[1] - asked[0] >= 1.0
 
 
 def test_one_receiver_that_hangs_holds_up_no_other() -> None:
@@ -124,8 +124,9 @@ def test_what_is_refused_for_its_content_holds_up_nothing(monkeypatch: pytest.Mo
     assert to.outlets["0"].counts[Outcome.REFUSED] == 1
 
 
-def test_steps_of_one_incident_keep_their_order() -> None:
+def test_steps_of_one_incident_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trigger that overtakes its resolve rings for ever."""
+    monkeypatch.setattr("monitor.sending.BACKOFF_SECONDS_FIRST", 0.01)
     failures = iter([Answer(503), Answer(202), Answer(503), Answer(202), Answer(202)])
     to = sender(receiver := Listed(), answer=lambda _: next(failures))
     owe(to, notice(step()), notice(step(state="updated")), notice(step(state="resolved")))
