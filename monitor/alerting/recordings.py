@@ -66,11 +66,8 @@ def _increase(short: str, counter: str, window: str) -> Recording:
 def _rest(short: str) -> Recording:
     """All traffic of the customer without the slice. `group_left ()`: bare, it takes a parenthesis for labels."""
     name = f"wervane:slice_{short}:increase"
-    all_traffic = f'0 * {name}{{dimension!="all"}} + on (customer, window) group_left () {name}{{dimension="all"}}'
-    return Recording(
-        name=f"wervane:rest_{short}:increase",
-        expression=f'clamp_min(\n  ({all_traffic})\n  - {name}{{dimension!="all"}},\n  0\n)',
-    )
+    without = f'{name}{{dimension!="all"}} - on (customer, window) group_left () {name}{{dimension="all"}}'
+    return Recording(name=f"wervane:rest_{short}:increase", expression=f"-clamp_max({without}, 0)")
 
 
 def _ratio(side: str) -> Recording:
