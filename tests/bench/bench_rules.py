@@ -95,7 +95,7 @@ def main() -> None:
             RULES.read_text(),
         )
         (folder / "rules.yml").write_text(rules)
-        settings = {
+        settings: dict[str, object] = {
             "global": {"scrape_interval": f"{step:.0f}s"},
             "rule_files": [str(folder / "rules.yml")],
             "scrape_configs": [
