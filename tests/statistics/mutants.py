@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "every slice has the budget to itself",
         "monitor.core.budget",
-        "earned * SHARES[1] / watched[1] if watched[1] else 0.0",
-        "earned * SHARES[1] if watched[1] else 0.0",
+        "return earned * SHARES[depth] / slices if slices else 0.0",
+        "return earned * SHARES[depth] if slices else 0.0",
     ),
     Mutant(
         "slices without a baseline draw money",
@@ -105,7 +105,7 @@ MUTANTS = (
     ),
     Mutant(
         "every utterance is a unit",
-        "monitor.core.units",
+        "monitor.core.open_units",
         'return f"s:{seen.session}" if seen.session else f"p:{seen.speaker}" if seen.speaker else ""',
         'return ""',
     ),
