@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
 
-from monitor.adapters.notify.posting import Request, Unreachable, post
+from monitor.adapters.notify.posting import Answer, Request, Unreachable, post
 from tests.agent.receivers import receiving
 from tests.kafka.certificates import Certificates, make_certificates
 from tests.kafka.installation import NotInstalled
@@ -64,6 +65,20 @@ def test_no_receiver_holds_a_thread_for_longer_than_allowed(
     with receiving(tls if encrypted else None) as receiver:
         receiver.mode = mode
         assert reason(Request(receiver.url, b"{}", {}, trusting(certificates.authority))) == "timeout"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_body_that_never_ends_is_not_waited_for(
+    encrypted: bool, certificates: Certificates, tls: ssl.SSLContext
+) -> None:
+    """The status is the answer; a receiver that goes on talking would hold up every other page for hours."""
+    with receiving(tls if encrypted else None) as receiver:
+        receiver.mode = "trickle"
+        request, answers = Request(receiver.url, b"{}", {}, trusting(certificates.authority)), list[Answer]()
+        sending = threading.Thread(target=lambda: answers.append(post(request, total_seconds=1.0)), daemon=True)
+        sending.start()
+        sending.join(60.0)  # the trickle goes on for as long as the receiver lives
+        assert [answer.status for answer in answers] == [200]
 
 
 def test_a_server_that_speaks_no_tls_is_named_as_one() -> None:

@@ -35,7 +35,7 @@ class Post(NamedTuple):
 
 
 class Receiver:
-    """An HTTP server on a free loopback port. `mode`: ok, hang, drip, reset, redirect, huge, or a status."""
+    """An HTTP server on a free loopback port. `mode`: ok, hang, drip, trickle, reset, redirect, huge, or a status."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.mode = "ok"
@@ -76,6 +76,12 @@ class Receiver:
             case "drip":
                 while not self._over.wait(0.1):  # a header that never ends
                     request.wfile.write(b"H")
+            case "trickle":  # an answer as it should be, but for a body that never ends
+                request.send_response(200)
+                request.send_header("Connection", "close")
+                request.end_headers()
+                while not self._over.wait(0.1):
+                    request.wfile.write(b"x")
             case "reset":
                 request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 request.connection.close()

@@ -59,12 +59,12 @@ def post(request: Request, *, connect_seconds: float = CONNECT_SECONDS, total_se
     raw = _connected(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), connect_seconds, deadline)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=total_seconds)
     # Given its socket, the connection neither looks up a name nor a proxy.
-    connection.sock = raw
+    connection.sock = opened = raw
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
-        _shut(connection.sock)
+        _shut(opened)  # not connection.sock: that is None once an answer's head says that the connection will close
 
     watch = threading.Timer(max(0.0, deadline - time.monotonic()), give_up)
     watch.daemon = True
@@ -74,7 +74,7 @@ def post(request: Request, *, connect_seconds: float = CONNECT_SECONDS, total_se
         if parts.scheme == "https":
             context = request.tls if request.tls is not None else ssl.create_default_context()
             secured = context.wrap_socket(raw, server_hostname=parts.hostname, do_handshake_on_connect=False)
-            connection.sock = secured
+            connection.sock = opened = secured
             secured.do_handshake()
         path = parts.path or "/"
         headers = {
@@ -126,11 +126,10 @@ def _may_be_asked(address: str) -> bool:
     return not (known.is_link_local or known.is_multicast or known.is_unspecified)
 
 
-def _shut(opened: socket.socket | None) -> None:
+def _shut(opened: socket.socket) -> None:
     """Wake whoever reads from it, in another thread. By the base class: TLS must not be told."""
-    if opened is not None:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(opened, socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 def _retry_after(given: str | None) -> float | None:
