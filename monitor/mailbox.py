@@ -83,6 +83,7 @@ class Mailbox:
     def take(self, entries: Iterable[tuple[int, bytes]]) -> list[Change]:
         """Owe what is durable by now; the changes belong into the transaction that lets go of these entries."""
         changes: list[Change] = []
+        owed: list[tuple[int, Notice, tuple[str, ...]]] = []
         for number, payload in entries:
             entry = msgspec.msgpack.decode(payload, type=Entry)
             notice = self._notice(entry.told)
@@ -90,16 +91,21 @@ class Mailbox:
             changes.append(self._remember(notice, channels, quiet=entry.quiet))
             if channels:
                 changes.append(_document(OWED, _number(number), Owed(notice=notice, channels=channels)))
-                self._owe(number, notice, channels)
-        self._show_open()
+                owed.append((number, notice, channels))
+        self._show_open()  # first: what is open is sent again by receivers' threads, and an end is not taken back
+        for number, notice, channels in owed:
+            self._owe(number, notice, channels)
         return [*changes, *self._forget_resolved()]
 
     def tell_at_end(self, transitions: Sequence[Transition]) -> None:
         """Of an input's end, which nobody remembers: the same end tells the same again, under the same keys."""
+        owed: list[tuple[Notice, tuple[str, ...]]] = []
         for told in transitions:
             notice = self._notice(told)
-            channels = self._channels(notice)
-            self._remember(notice, channels, quiet=False)
+            owed.append((notice, self._channels(notice)))
+            self._remember(*owed[-1], quiet=False)
+        self._show_open()
+        for notice, channels in owed:
             for channel in channels:
                 self._sender.outlets[channel].put(Item(notice, self, _nothing))
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from monitor.adapters.notify.posting import Answer, Request, Unreachable
 from monitor.adapters.store import Store
 from monitor.core.records import Level, Transition
 from monitor.delivery import Delivery
 from monitor.mailbox import OWED, TABLES, Mailbox
-from monitor.sending import Sender
+from monitor.sending import Item, Outlet, Sender
 from tests.noticing import Listed, drained, sender, step
 
 PAGE = frozenset({Level.PAGE})
@@ -151,6 +153,23 @@ def test_a_state_made_again_tells_what_is_still_open_and_wakes_nobody_for_the_re
         opened.checkpoint(awake=True)
         drained(to)
     assert [(incident, state) for incident, state, _ in receiver.steps()] == [("i1", "firing")]
+
+
+def test_what_is_over_is_not_open_once_a_receiver_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Alertmanager is told again what is open: right after an end, that would wake on-call once more."""
+    receiver, still_open = Listed(), list[int]()
+    with desk(tmp_path, to := sender(receiver, start=False)) as opened:
+        opened.tell(step(), step("i2", slice_="all"))
+        put = Outlet.put
+
+        def looks_first(outlet: Outlet, item: Item) -> None:
+            still_open.append(len(opened.mailbox.open_notices()))
+            put(outlet, item)
+
+        monkeypatch.setattr(Outlet, "put", looks_first)
+        opened.tell(step(state="resolved"))
+        opened.mailbox.tell_at_end([step("i2", "resolved", "all")])
+        assert still_open == [1, 0] and opened.mailbox.open_notices() == ()
 
 
 def test_an_integration_that_is_configured_no_more_is_owed_nothing(tmp_path: Path) -> None:
