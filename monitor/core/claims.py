@@ -195,6 +195,8 @@ def _of_earlier_version(claim: Claim) -> None:
     for state in claim.by_task.values():
         state.corrected = state.corrected or state.words
         state.waiting = [one if one.corrected else one._replace(corrected=one.words) for one in state.waiting]
+        weights = (one.words / one.corrected for one in state.waiting)
+        state.weight_max = state.weight_max or max(weights, default=0.0)
 
 
 def _take_unit(claim: Claim, predicate: Predicate, names: Sequence[str], unit: Sequence[CellRow], fresh: bool) -> None:

@@ -354,4 +354,6 @@ class GapBets:
                 Met(met.unit, met.errors, met.words, _counted(met.before), met.corrected or met.words / WEIGHT_ONE)
                 for met in stratum.last
             ]
+            weights = (met.words / met.corrected for met in stratum.last)
+            stratum.weight_max = stratum.weight_max or max(weights, default=0.0)
             self._strata[stratum.dimension, stratum.stratum] = stratum

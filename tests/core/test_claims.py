@@ -12,6 +12,8 @@ from monitor.core.predicates import parse
 from tests.builders import DAY, MARCH_2
 from tests.statistics.claimed import NAMES, PREDICATE, after_rows, claim, rows
 
+BLOCK = [("us", "ward"), ("yoruba", "ward")]
+
 
 def test_a_gap_is_verified_and_its_absence_is_not_supported() -> None:
     """The two answers that somebody who claims something wants to hear soon."""
@@ -47,6 +49,21 @@ def test_looking_more_often_changes_nothing(looks: int) -> None:
         often = msgspec.json.decode(msgspec.json.encode(often), type=type(often))
     assert often.units > 20
     assert msgspec.structs.asdict(often) == msgspec.structs.asdict(once)
+
+
+def test_a_claim_of_an_earlier_version_goes_on_with_its_group() -> None:
+    """Its file has no weights: the group's first unit, beside others who waited, divided by the largest of none."""
+    made, old = rows(1, 600, gap=0.06), claim(0.1)
+    at = next(k for k in range(150, 600) if [row.labels for row in made[k - 1 : k + 1]] == BLOCK)
+    take(old, PREDICATE, NAMES, made[:at], made[at - 1].ended_at, MARCH_2 - DAY)
+    assert old.open and old.by_task["ward"].waiting
+    old.corrected_met = old.weight_max = 0.0
+    for state in old.by_task.values():
+        state.corrected = state.weight_max = 0.0
+        state.waiting = [one._replace(corrected=0.0) for one in state.waiting]
+    heard = old.units
+    take(old, PREDICATE, NAMES, made[: at + 1], made[at].ended_at, MARCH_2 - DAY)
+    assert old.units == heard + 1
 
 
 def test_a_person_counts_once() -> None:

@@ -8,10 +8,12 @@ import msgspec
 import pytest
 
 from monitor.core import gap_bets
+from monitor.core.budget import Ledger
 from monitor.core.closed_units import CellRow
-from monitor.core.gap_bets import MEMORY
+from monitor.core.gap_bets import MEMORY, GapBets
 from monitor.core.matched_stakes import OTHERS_MAX, Counted, Margin, Weights, block_factors
-from tests.statistics.gap_streams import gaps_found, stream
+from monitor.core.standing_gaps import GapSettings
+from tests.statistics.gap_streams import SLICES, START, gaps_found, stream
 
 BLOCK = ["yoruba", "us", "us", "yoruba"]
 
@@ -73,3 +75,28 @@ def test_what_a_block_hears_does_not_move_its_rate(rates: list[tuple[int, float]
 
 def _silent(row: CellRow) -> CellRow:
     return msgspec.structs.replace(row, errors=0)
+
+
+def test_a_group_that_comes_first_after_an_upgrade_is_bet_on() -> None:
+    """An earlier version kept no weights: the first block after it divided by the largest of none, at each start."""
+    rows = stream(1, units=900, share=0.2)
+    first = next(k for k in range(600, 900) if rows[k].labels == ("yoruba", "easy"))
+    ledger = Ledger(pages=1.0, days=90.0, since=START, until=START, started=START)
+    before, after = (GapBets(SLICES, GapSettings(), 0.05, on=True) for _ in range(2))
+    before.take(rows[:600], ledger)
+    for change in before.changes():
+        assert change.value is not None
+        after.restore(change.table, change.key, _of_earlier_version(change.table, change.value))
+    after.take(rows[first : first + 1], ledger)
+    group = next(group for group in after if group.slice == (("accent", "yoruba"),))
+    assert all(course.log for course in group.courses)
+
+
+def _of_earlier_version(table: str, value: bytes) -> bytes:
+    if table == "gap_groups":
+        group = msgspec.msgpack.decode(value, type=dict[str, object])
+        return msgspec.msgpack.encode({k: v for k, v in group.items() if k not in ("corrected", "weight_max")})
+    dimension, stratum, number, sums, last = msgspec.msgpack.decode(value, type=list[object])[:5]
+    assert isinstance(sums, list) and isinstance(last, list)
+    kept = [[*met[:3], met[3][:3]] for met in last]
+    return msgspec.msgpack.encode([dimension, stratum, number, sums[:3], kept])
