@@ -15,6 +15,7 @@ from monitor.core.records import Level, Transition
 from monitor.delivery import Delivery
 from monitor.mailbox import OWED, TABLES, Mailbox
 from monitor.sending import Item, Outlet, Sender
+from tests.agent.receivers import wait_until
 from tests.noticing import Listed, drained, sender, step
 
 PAGE = frozenset({Level.PAGE})
@@ -95,8 +96,7 @@ def test_each_receiver_is_owed_for_itself(tmp_path: Path) -> None:
     to = sender(fine, down, answer=answer)
     with desk(tmp_path, to) as first:
         first.tell(step())
-        while to.outlets["0"].waiting or not down.sent:
-            pass
+        wait_until(lambda: to.outlets["0"].waiting == 0 and down.sent, "the one that answers was not told")
         first.checkpoint()
         first.checkpoint()
     again = (Listed(), Listed())
@@ -157,8 +157,8 @@ def test_a_state_made_again_tells_what_is_still_open_and_wakes_nobody_for_the_re
 
 def test_what_is_over_is_not_open_once_a_receiver_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An Alertmanager is told again what is open: right after an end, that would wake on-call once more."""
-    receiver, still_open = Listed(), list[int]()
-    with desk(tmp_path, to := sender(receiver, start=False)) as opened:
+    still_open = list[int]()
+    with desk(tmp_path, sender(Listed(), start=False)) as opened:
         opened.tell(step(), step("i2", slice_="all"))
         put = Outlet.put
 
