@@ -10,6 +10,7 @@ import pytest
 
 from monitor.adapters.notify.posting import Answer, Request, Unreachable, post
 from tests.agent.receivers import receiving
+from tests.deploy.servers import refused
 from tests.kafka.certificates import Certificates, make_certificates
 from tests.kafka.installation import NotInstalled
 
@@ -19,7 +20,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     try:
         return make_certificates(tmp_path_factory.mktemp("certificates"))
     except NotInstalled as missing:
-        pytest.skip(str(missing))
+        refused(str(missing))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import pytest
 
@@ -51,10 +51,10 @@ def required(*names: str, install: str) -> str:
     for name in names:
         if found := shutil.which(name, path=beside):
             return found
-    return refused(f"{' or '.join(names)} is missing: {install}")
+    refused(f"{' or '.join(names)} is missing: {install}")
 
 
-def refused(why: str) -> str:
+def refused(why: str) -> NoReturn:
     """Tests that nobody ran must not look like tests that passed."""
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(f"deploy/ must be tested here: {why}", pytrace=False)
