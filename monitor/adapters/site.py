@@ -149,7 +149,7 @@ class StatusPages:
         return self._page(
             "incidents.html.j2",
             view,
-            title=f"{len(open_)} incidents open, {len(resolved)} resolved",
+            title=f"Incidents: {len(open_)} open, {len(resolved)} resolved",
             here="incidents",
             told=told,
             open=open_,

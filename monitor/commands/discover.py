@@ -39,6 +39,7 @@ def discover(
     deciders = read_deciders(settings, folder, customer)
     searches = {name: _search(decider, depth) for name, decider in deciders.items()}
     options = f" --config {shlex.quote(str(config))}" if config else ""
+    options += f" --from {shlex.quote(str(folder))}" if folder else ""
     if json:
         typer.echo(as_json([_document(name, search, options) for name, search in searches.items()]))
     for name, search in () if json else searches.items():

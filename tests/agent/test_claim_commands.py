@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shlex
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,4 @@ def test_discover_ends_in_a_claim_that_can_be_submitted(tmp_path: Path, capsys: 
     found = json.loads(capsys.readouterr().out)[0]["tested"][0]
     assert found["slice"] == "accent=yoruba"
     assert "--where accent=yoruba --gap 0." in found["claim"]
+    assert execute(shlex.split(found["claim"])[1:]) == 0
