@@ -14,6 +14,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
+from monitor.adapters.kafka import connection as connecting
 from monitor.adapters.kafka.connection import (
     Connection,
     check_reachable,
@@ -24,6 +25,7 @@ from monitor.adapters.kafka.port import LogRefused, LogUnreachable
 from monitor.config import ConfigError
 from tests.kafka.broker import Broker
 from tests.kafka.builders import connection_to, with_certificate, with_password
+from tests.kafka.proxy import Proxy
 
 Ways = Callable[[Broker, Path], Connection]
 
@@ -191,6 +193,22 @@ def test_a_broker_that_hangs_costs_no_more_than_it_may(broker: Broker) -> None:
     with pytest.raises(LogUnreachable, match="does not answer"):
         check_reachable(connection_to(broker.bootstrap), wait_seconds=0.5)
     assert time.monotonic() - began < 30.0
+
+
+def test_who_is_cut_off_while_asking_asks_again(proxy: Callable[[], Proxy], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that rolls as an agent starts is no reason to end the agent."""
+    monkeypatch.setattr(connecting, "AGAIN_WITHIN_SECONDS", 60.0)  # a busy machine may take long for this
+    network, found = proxy(), list[tuple[str, ...]]()
+    network.swallow()
+    asking = threading.Thread(target=lambda: found.append(check_reachable(connection_to(network.address), 60.0)))
+    asking.start()
+    deadline = time.monotonic() + 60.0
+    while network.connections == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    network.restore()  # what stood until now is reset
+    asking.join(60.0)
+    assert found == [(network.address,)]
 
 
 def test_brokers_that_cannot_be_reached_by_the_names_they_give_are_told(broker: Broker) -> None:

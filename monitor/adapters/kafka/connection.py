@@ -92,6 +92,10 @@ def clamp_logs() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- reachable
+AGAIN_WITHIN_SECONDS = 1.0
+"""Who fails as fast as this is asked a second time: that costs a person nothing; who was slow has had their chance."""
+
+
 def check_reachable(connection: Connection, wait_seconds: float = 10.0) -> tuple[str, ...]:
     """Ask all bootstrap servers at once; the brokers' own addresses, as the first that lets us in tells them.
 
@@ -101,11 +105,16 @@ def check_reachable(connection: Connection, wait_seconds: float = 10.0) -> tuple
     deadline = time.monotonic() + wait_seconds
     answers: queue.SimpleQueue[tuple[int, tuple[str, ...] | Stopped]] = queue.SimpleQueue()
 
-    def ask(number: int, server: str) -> None:
+    def ask(number: int, server: str, again: bool = True) -> None:
+        asked_at = time.monotonic()
         try:
             answers.put((number, greet(server, connection.way, deadline)))
         except Stopped as stopped:
-            answers.put((number, stopped))
+            # Cut off in this moment, by a broker that rolls or a network that forgets: no reason to end an agent.
+            if again and not stopped.refused and time.monotonic() - asked_at < AGAIN_WITHIN_SECONDS:
+                ask(number, server, again=False)
+            else:
+                answers.put((number, stopped))
 
     # Threads, because name resolution knows no timeout. One that hangs there is left behind; it ends with the resolver.
     for number, server in enumerate(connection.servers):
